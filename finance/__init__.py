@@ -1,0 +1,1 @@
+"""The group's value: drivers, projections, scenarios, simulation and their artefacts."""

@@ -1,0 +1,1 @@
+"""Who may do what: people and credentials (access), delegation and approvals (authority)."""

@@ -1,0 +1,1 @@
+"""The 35 companies at work: replacement (ARP), training (TMS), performance (PMON), mentoring, work."""
