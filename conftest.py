@@ -1,0 +1,52 @@
+"""Every test runs on real servers of its own; this names them before Django reads its settings."""
+
+import os
+from collections.abc import Iterator
+
+import django
+import pytest
+from django.core.management import call_command
+from django.test import TransactionTestCase
+from pytest_django.plugin import DjangoDbBlocker
+
+pytest.register_assert_rewrite("tests.servers")
+
+from tests.database import TestDatabase  # noqa: E402
+from tests.servers import SERVERS  # noqa: E402
+
+pytest_plugins = ["tests.servers"]
+
+SERVERS.enter_environment()
+os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+django.setup()
+
+
+def pytest_report_header() -> list[str]:
+    """Say that the tests never touch the servers of an installation."""
+    if not SERVERS.ignored:
+        return []
+    return [
+        f"servers: the tests start their own; {', '.join(SERVERS.ignored)} of the environment are not used"
+    ]
+
+
+def pytest_unconfigure() -> None:
+    """Leave nothing running."""
+    SERVERS.stop()
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(
+    django_test_environment: None,
+    django_db_blocker: DjangoDbBlocker,
+    postgres_superuser_dsn: str,
+    redis_url: str,
+) -> Iterator[None]:
+    """Migrate as the owner; then tests run as the application's role, so its privileges are tested too."""
+    database = TestDatabase(postgres_superuser_dsn)
+    with django_db_blocker.unblock():
+        call_command("migrate", database="owner", verbosity=0, interactive=False)
+    database.remember()
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(TransactionTestCase, "_fixture_teardown", lambda _case: database.reset())
+        yield

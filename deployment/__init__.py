@@ -1,0 +1,1 @@
+"""How the portal runs: on one machine (embedded), and the artefacts for larger installations."""

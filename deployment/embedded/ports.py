@@ -1,0 +1,41 @@
+"""TCP ports on the loopback: the usual one when it is free, any other when it is not."""
+
+import socket
+
+LOOPBACK = "127.0.0.1"
+
+
+class Reservation:
+    """A port that nobody else gets until ``release``, called just before the server takes it."""
+
+    def __init__(self, listener: socket.socket) -> None:
+        self._socket = listener
+        self.port: int = listener.getsockname()[1]
+
+    def release(self) -> None:
+        """Let the server have it; a second call does nothing."""
+        self._socket.close()
+
+
+def reserve(preferred: int = 0) -> Reservation:
+    """Reserve ``preferred``, or any free port when it is 0 or taken."""
+    if preferred:
+        try:
+            return _bind(preferred)
+        except OSError:
+            pass  # somebody listens there: any other port serves as well
+    return _bind(0)
+
+
+def _bind(port: int) -> Reservation:
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    if port:
+        # Connections of the last run may still be in TIME_WAIT. Not for port 0: two sockets with this
+        # option may bind the same port as long as none listens.
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    try:
+        listener.bind((LOOPBACK, port))
+    except OSError:
+        listener.close()
+        raise
+    return Reservation(listener)

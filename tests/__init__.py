@@ -1,0 +1,1 @@
+"""Tests of what spans the apps, and the real servers that every test runs on."""
