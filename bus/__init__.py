@@ -1,0 +1,1 @@
+"""NATS for Django: streams, transactional outbox, dispatch to handlers, fast pull, quarantine."""

@@ -1,0 +1,75 @@
+"""What the bus keeps in the database: messages to send, messages already handled, messages refused."""
+
+from django.db import models
+from django.db.models import Q
+from django.utils.translation import gettext_lazy as _
+
+
+class OutboxMessage(models.Model):
+    """A message that was decided in some transaction and is sent after it, at least once."""
+
+    id = models.BigAutoField(primary_key=True)
+    subject = models.CharField(_("subject"), max_length=200)
+    headers = models.JSONField(_("headers"), default=dict)
+    payload = models.BinaryField(_("payload"))
+    dedup = models.CharField(_("message id"), max_length=200, unique=True)
+    created_at = models.DateTimeField(_("created at"), auto_now_add=True)
+    sent_at = models.DateTimeField(_("sent at"), null=True)
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    error = models.CharField(_("last error"), max_length=500, blank=True)
+
+    class Meta:
+        verbose_name = _("outgoing message")
+        verbose_name_plural = _("outgoing messages")
+        indexes = [models.Index(fields=["id"], condition=Q(sent_at=None), name="outbox_unsent")]
+
+    def __str__(self) -> str:
+        return f"{self.subject} {self.dedup}"
+
+
+class HandledMessage(models.Model):
+    """A message id whose effect is committed: the same message a second time changes nothing."""
+
+    id = models.BigAutoField(primary_key=True)
+    consumer = models.CharField(_("consumer"), max_length=60)
+    message_id = models.CharField(_("message id"), max_length=200)
+    handled_at = models.DateTimeField(_("handled at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("handled message")
+        verbose_name_plural = _("handled messages")
+        constraints = [
+            models.UniqueConstraint(fields=["consumer", "message_id"], name="handled_once"),
+        ]
+        indexes = [models.Index(fields=["handled_at"], name="handled_at")]
+
+    def __str__(self) -> str:
+        return f"{self.consumer} {self.message_id}"
+
+
+class QuarantinedMessage(models.Model):
+    """A message that was refused, with the reason; its bytes are kept (up to 32 KiB) to be looked at."""
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.CharField(_("stream"), max_length=40)
+    stream_seq = models.BigIntegerField(_("sequence in the stream"))
+    subject = models.CharField(_("subject"), max_length=255)
+    source = models.CharField(_("source"), max_length=255, blank=True)
+    headers = models.JSONField(_("headers"), default=dict)
+    sha256 = models.CharField(_("SHA-256 of the body"), max_length=64)
+    size = models.PositiveIntegerField(_("size in bytes"))
+    body = models.BinaryField(_("body"))
+    stage = models.CharField(_("stage"), max_length=20)  # size, json, type, schema, semantic, epoch, delivery
+    reason = models.CharField(_("reason"), max_length=500)
+    received_at = models.DateTimeField(_("received at"), auto_now_add=True)
+
+    class Meta:
+        verbose_name = _("quarantined message")
+        verbose_name_plural = _("quarantined messages")
+        constraints = [
+            models.UniqueConstraint(fields=["stream", "stream_seq", "sha256"], name="quarantined_once"),
+        ]
+        indexes = [models.Index(fields=["source", "-received_at"], name="quarantine_source")]
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.reason}"

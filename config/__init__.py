@@ -1,0 +1,5 @@
+"""Composition root: settings, URLs, the one API router, Celery, WSGI and ASGI. Imported by no other package."""
+
+from config.celery import app as celery_app
+
+__all__ = ["celery_app"]

@@ -1,0 +1,277 @@
+"""Settings of every process, from the environment alone (`.env.example` lists each variable).
+
+Defaults are the secure ones. What is missing or contradictory is reported by `config.checks` with its remedy.
+"""
+
+import os
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import dj_database_url
+from csp.constants import NONE, SELF
+from django.utils.translation import gettext_lazy as _
+
+BASE_DIR = Path(__file__).resolve().parent.parent
+
+
+def env(name: str, default: str = "") -> str:
+    """Return the environment variable `name`, without surrounding blanks."""
+    return os.environ.get(name, default).strip()
+
+
+def env_bool(name: str, default: bool = False) -> bool:
+    """Return True for 1, true, yes, on (any case); `default` when the variable is absent or empty."""
+    value = env(name).lower()
+    return value in {"1", "true", "yes", "on"} if value else default
+
+
+def env_list(name: str, default: str = "") -> list[str]:
+    """Return the comma-separated parts of the variable `name`."""
+    return [part.strip() for part in env(name, default).split(",") if part.strip()]
+
+
+# --- the machine -----------------------------------------------------------------------------------------
+DATA_DIR = Path(env("DATA_DIR") or BASE_DIR / "var")
+DEBUG = env_bool("DEBUG")
+SECRET_KEY = env("SECRET_KEY")
+PORTAL_URL = env("PORTAL_URL", "http://localhost:8000").rstrip("/")
+LIVE_URL = env("LIVE_URL").rstrip("/")  # origin of the live process; empty: same origin, behind a proxy
+ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
+CSRF_TRUSTED_ORIGINS = [PORTAL_URL, *env_list("CSRF_TRUSTED_ORIGINS")]
+CHAOS_ENABLED = env_bool("CHAOS_ENABLED")
+CLOCK_SPEED = float(env("CLOCK_SPEED") or 1)  # business seconds per second; anything but 1 is marked on pages
+AGENTS_PER_SUBSIDIARY = int(env("AGENTS_PER_SUBSIDIARY") or 0)  # 0: as the holding file says
+KPI_RETENTION_HOURS = int(env("KPI_RETENTION_HOURS") or 6)
+HTTPS = urlsplit(PORTAL_URL).scheme == "https"
+
+# --- applications ----------------------------------------------------------------------------------------
+INSTALLED_APPS = [
+    "portal",
+    "deployment",
+    "subsidiaries.replacement",
+    "subsidiaries.performance",
+    "iam.access",
+    "holding",
+    "bus",
+    "audit",
+    "django.contrib.admin",
+    "django.contrib.auth",
+    "django.contrib.contenttypes",
+    "django.contrib.sessions",
+    "django.contrib.messages",
+    "django.contrib.postgres",
+    "whitenoise.runserver_nostatic",
+    "django.contrib.staticfiles",
+    "django_filters",
+    "django_htmx",
+    "template_partials",
+    "rest_framework",
+    "drf_spectacular",
+    "csp",
+]
+MIDDLEWARE = [
+    "portal.health.HealthMiddleware",
+    "django.middleware.security.SecurityMiddleware",
+    "whitenoise.middleware.WhiteNoiseMiddleware",
+    "django.middleware.gzip.GZipMiddleware",
+    "django.contrib.sessions.middleware.SessionMiddleware",
+    "iam.access.middleware.language",
+    "django.middleware.common.CommonMiddleware",
+    "django.middleware.csrf.CsrfViewMiddleware",
+    "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "iam.access.middleware.clearance",
+    "django.contrib.messages.middleware.MessageMiddleware",
+    "django.middleware.clickjacking.XFrameOptionsMiddleware",
+    "csp.middleware.CSPMiddleware",
+    "django_htmx.middleware.HtmxMiddleware",
+]
+ROOT_URLCONF = "config.urls"
+WSGI_APPLICATION = "config.wsgi.application"
+ASGI_APPLICATION = "config.asgi.application"
+TEMPLATES: list[dict[str, Any]] = [
+    {
+        "BACKEND": "django.template.backends.django.DjangoTemplates",
+        "DIRS": [BASE_DIR / "templates"],
+        "APP_DIRS": True,
+        "OPTIONS": {
+            "context_processors": [
+                "django.template.context_processors.request",
+                "django.contrib.auth.context_processors.auth",
+                "django.contrib.messages.context_processors.messages",
+                "portal.context.holding",
+            ],
+        },
+    }
+]
+
+# --- data ------------------------------------------------------------------------------------------------
+# Migrations run as the role that owns the tables; every other process as a role that owns nothing. The
+# ingest process (DATABASE_ROLE=ingest) may see all rows, since COPY is not possible under row-level security.
+DATABASE_ROLE = env("DATABASE_ROLE", "app")
+DATABASE_APP_URL = env("DATABASE_URL")
+DATABASE_INGEST_URL = env("DATABASE_INGEST_URL", DATABASE_APP_URL)
+DATABASE_URL = DATABASE_INGEST_URL if DATABASE_ROLE == "ingest" else DATABASE_APP_URL
+DATABASE_OWNER_URL = env("DATABASE_OWNER_URL", DATABASE_APP_URL)
+DATABASE_OWNER_ROLE = env("DATABASE_OWNER_ROLE", "claytom_owner")
+
+
+def _database(url: str, **options: Any) -> dict[str, Any]:
+    config = dict(dj_database_url.parse(url or "postgres://unset:unset@127.0.0.1:1/unset"))
+    given: Any = config.pop("OPTIONS", {})
+    config["OPTIONS"] = {
+        "connect_timeout": 5,
+        "keepalives_idle": 3,
+        "keepalives_interval": 1,
+        "keepalives_count": 3,
+        "tcp_user_timeout": 5000,
+        **given,
+        **options,
+    }
+    return config
+
+
+DATABASES: dict[str, Any] = {
+    "default": _database(DATABASE_URL, pool={"min_size": 1, "max_size": 8, "timeout": 5}),
+    "owner": _database(
+        DATABASE_OWNER_URL,
+        **({"options": f"-c role={DATABASE_OWNER_ROLE}"} if DATABASE_OWNER_URL != DATABASE_APP_URL else {}),
+    ),
+}
+DATABASES["owner"]["TEST"] = {"MIRROR": "default"}
+DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
+REDIS_URL = env("REDIS_URL")
+CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
+
+# --- messages --------------------------------------------------------------------------------------------
+NATS_URL = env("NATS_URL")
+NATS_SYS_URL = env("NATS_SYS_URL")
+
+# --- tasks (reliability.md, facts 6 and 7: what a killed worker held runs again within seconds) -----------
+CELERY_BROKER_URL = REDIS_URL
+CELERY_TASK_IGNORE_RESULT = True
+CELERY_ACCEPT_CONTENT = ["json"]
+CELERY_TASK_ACKS_LATE = True
+CELERY_TASK_REJECT_ON_WORKER_LOST = True
+CELERY_WORKER_PREFETCH_MULTIPLIER = 1
+CELERY_TASK_TIME_LIMIT = 55
+CELERY_TASK_SOFT_TIME_LIMIT = 50
+CELERY_BROKER_TRANSPORT_OPTIONS = {
+    "visibility_timeout": 120,
+    "unacked_restore_interval": 2,
+    "unacked_restore_throttle": 1,
+}
+CELERY_BROKER_CONNECTION_RETRY_ON_STARTUP = True
+CELERY_WORKER_HIJACK_ROOT_LOGGER = False
+CELERY_TIMEZONE = "UTC"
+CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
+CELERY_BEAT_SCHEDULE = {
+    "arp-ensure": {
+        "task": "subsidiaries.replacement.tasks.arp_tick",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "kpi-partitions": {
+        "task": "subsidiaries.performance.tasks.maintain_partitions",
+        "schedule": 300.0,
+        "options": {"expires": 300},
+    },
+    "bus-retention": {"task": "bus.tasks.retain", "schedule": 600.0, "options": {"expires": 600}},
+}
+
+# --- people ----------------------------------------------------------------------------------------------
+AUTH_USER_MODEL = "access.User"
+LOGIN_URL = "sign-in"
+LOGIN_REDIRECT_URL = "overview"
+LOGOUT_REDIRECT_URL = "sign-in"
+PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+AUTH_PASSWORD_VALIDATORS = [
+    {"NAME": "django.contrib.auth.password_validation.UserAttributeSimilarityValidator"},
+    {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
+    {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
+]
+SESSION_COOKIE_AGE = 12 * 3600
+SESSION_COOKIE_HTTPONLY = True
+SESSION_COOKIE_SAMESITE = "Lax"
+SESSION_COOKIE_NAME = "__Host-session" if HTTPS else "session"
+CSRF_COOKIE_NAME = "__Host-csrf" if HTTPS else "csrf"
+SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = HTTPS
+SECURE_SSL_REDIRECT = HTTPS
+SECURE_PROXY_SSL_HEADER = ("HTTP_X_FORWARDED_PROTO", "https") if env_bool("BEHIND_TLS_PROXY") else None
+SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
+SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
+SECURE_REFERRER_POLICY = "same-origin"
+X_FRAME_OPTIONS = "DENY"
+CONTENT_SECURITY_POLICY = {
+    "DIRECTIVES": {
+        "default-src": [NONE],
+        "script-src": [SELF],
+        "style-src": [SELF],
+        "font-src": [SELF],
+        "img-src": [SELF, "data:"],
+        "connect-src": [SELF, *([LIVE_URL] if LIVE_URL else [])],
+        "form-action": [SELF],
+        "base-uri": [NONE],
+        "frame-ancestors": [NONE],
+    }
+}
+
+# --- words, time, files ----------------------------------------------------------------------------------
+LANGUAGE_CODE = "es"
+LANGUAGES = [("es", _("Spanish")), ("en", _("English"))]
+LOCALE_PATHS = [BASE_DIR / "locale"]
+USE_I18N = True
+TIME_ZONE = "UTC"
+USE_TZ = True
+STATIC_URL = "static/"
+STATIC_ROOT = Path(env("STATIC_ROOT") or DATA_DIR / "static")
+STATICFILES_DIRS = [BASE_DIR / "static"]
+STORAGES = {
+    "default": {"BACKEND": "django.core.files.storage.FileSystemStorage"},
+    "staticfiles": {
+        "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
+        if DEBUG
+        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+    },
+}
+DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
+
+# --- API -------------------------------------------------------------------------------------------------
+REST_FRAMEWORK = {
+    "DEFAULT_AUTHENTICATION_CLASSES": [
+        "iam.access.authentication.BearerTokenAuthentication",
+        "rest_framework.authentication.SessionAuthentication",
+    ],
+    "DEFAULT_PERMISSION_CLASSES": ["iam.access.authentication.HasClearance"],
+    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
+    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
+    "DEFAULT_PAGINATION_CLASS": "portal.pagination.KeysetPagination",
+    "PAGE_SIZE": 100,
+}
+SPECTACULAR_SETTINGS = {
+    "TITLE": "ClayTomSystems Holding",
+    "DESCRIPTION": "The holding, its 35 subsidiaries and their agents: staffing, replacements, KPIs, ledger.",
+    "VERSION": "1",
+    "SERVE_INCLUDE_SCHEMA": False,
+    "SERVE_PERMISSIONS": ["iam.access.authentication.HasClearance"],
+    "SCHEMA_PATH_PREFIX": r"/api/v1",
+    "COMPONENT_SPLIT_REQUEST": True,
+}
+
+# --- log -------------------------------------------------------------------------------------------------
+LOGGING: dict[str, Any] = {
+    "version": 1,
+    "disable_existing_loggers": False,
+    "formatters": {"line": {"format": "%(asctime)s %(levelname)-7s %(name)s %(message)s"}},
+    "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+    "root": {"handlers": ["stderr"], "level": env("LOG_LEVEL", "INFO")},
+    "loggers": {
+        "django.server": {"handlers": ["stderr"], "level": "WARNING", "propagate": False},
+        "nats": {"level": "WARNING"},
+        "celery.beat": {"level": "WARNING"},
+        "celery.worker.strategy": {"level": "WARNING"},
+        "celery.app.trace": {"level": "WARNING"},
+    },
+}

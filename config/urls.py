@@ -1,0 +1,10 @@
+"""Every address of the portal."""
+
+from django.contrib import admin
+from django.urls import include, path
+
+urlpatterns = [
+    path("", include("portal.urls")),
+    path("api/", include("config.api")),
+    path("admin/", admin.site.urls),
+]

@@ -1,0 +1,1 @@
+"""The group: units, bodies, roles, divisions, seats, agents, blueprints, mandates."""

@@ -1,0 +1,369 @@
+"""The structure of the group. A seat is permanent; an agent occupies it for a time, under a generation."""
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import get_language
+from django.utils.translation import gettext_lazy as _
+
+SLUG = r"^[a-z][a-z0-9-]{1,22}[a-z0-9]$"
+AGENT_ID = r"^(di|co|es|in|op)-[0-9]{4,7}-g[0-9]{1,6}$"
+SUBJECT_ROOT = "org.claytom"
+
+
+class Named(models.Model):
+    """Something with a name in Spanish and in English."""
+
+    name_es = models.CharField(_("name (Spanish)"), max_length=100)
+    name_en = models.CharField(_("name (English)"), max_length=100)
+
+    class Meta:
+        abstract = True
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def name(self) -> str:
+        """The name in the language of the current request."""
+        return self.name_en if (get_language() or "").startswith("en") else self.name_es
+
+
+class Holding(models.Model):
+    """The parent company's identity: one row."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    code = models.CharField(_("project code"), max_length=40)
+    name = models.CharField(_("name"), max_length=100)
+    subject_root = models.CharField(_("root of subjects"), max_length=60)
+    domain = models.CharField(_("domain"), max_length=100)
+    clearance_names = models.JSONField(_("clearance"))  # {"es": ..., "en": ...}
+    floor = models.PositiveIntegerField(_("floor of each subsidiary"))
+    scaled = models.BooleanField(_("quotas scaled down"), default=False)
+    source_digest = models.CharField(_("digest of the loaded file"), max_length=64)
+    source = models.JSONField(_("loaded file"))
+    loaded_at = models.DateTimeField(_("loaded at"))
+
+    class Meta:
+        verbose_name = _("holding")
+        verbose_name_plural = _("holding")
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="holding_is_one")]
+
+    def __str__(self) -> str:
+        return self.name
+
+    @property
+    def clearance(self) -> str:
+        """The clearance in the language of the current request."""
+        language = "en" if (get_language() or "").startswith("en") else "es"
+        return str(self.clearance_names[language])
+
+
+class Sector(Named):
+    """A group of five subsidiaries. Prefixed `sector-` in URLs, since some sectors share a subsidiary's slug."""
+
+    slug = models.CharField(_("slug"), max_length=24, unique=True)
+    archetype = models.CharField(_("financial archetype"), max_length=24)
+    position = models.PositiveSmallIntegerField(_("position"))
+
+    class Meta:
+        verbose_name = _("sector")
+        verbose_name_plural = _("sectors")
+        ordering = ["position"]
+
+
+class UnitQuerySet(models.QuerySet["Unit"]):
+    """Reads of units."""
+
+    def subsidiaries(self) -> "UnitQuerySet":
+        """Return the 35 subsidiaries in the holding's order, with their sectors."""
+        return self.filter(kind=Unit.Kind.SUBSIDIARY).select_related("sector").order_by("position")
+
+
+class Unit(Named):
+    """The corporate unit (`corporate`) or a subsidiary. Slugs are identities: never renamed, never deleted."""
+
+    class Kind(models.TextChoices):
+        CORPORATE = "corporate", _("Parent company")
+        SUBSIDIARY = "subsidiary", _("Subsidiary")
+
+    kind = models.CharField(_("kind"), max_length=12, choices=Kind)
+    slug = models.CharField(_("slug"), max_length=24, unique=True)
+    sector = models.ForeignKey(Sector, verbose_name=_("sector"), null=True, on_delete=models.PROTECT)
+    parent = models.ForeignKey("self", verbose_name=_("parent"), null=True, on_delete=models.PROTECT)
+    position = models.PositiveSmallIntegerField(_("position"))
+    work = models.CharField(_("kind of work"), max_length=24, blank=True)
+    floor = models.PositiveIntegerField(_("floor"))
+
+    objects = UnitQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("unit")
+        verbose_name_plural = _("units")
+        ordering = ["position"]
+        constraints = [
+            models.CheckConstraint(condition=Q(slug__regex=SLUG), name="unit_slug"),
+            models.CheckConstraint(
+                condition=Q(kind="corporate", slug="corporate", sector=None, parent=None)
+                | (Q(kind="subsidiary", sector__isnull=False, parent__isnull=False) & ~Q(slug="corporate")),
+                name="unit_kind",
+            ),
+        ]
+
+
+class Body(Named):
+    """A body of the parent company: founders, C-suite, governance, architecture, PMO, R&D."""
+
+    slug = models.CharField(_("slug"), max_length=24, unique=True)
+    position = models.PositiveSmallIntegerField(_("position"))
+
+    class Meta:
+        verbose_name = _("body")
+        verbose_name_plural = _("bodies")
+        ordering = ["position"]
+        constraints = [models.CheckConstraint(condition=Q(slug__regex=SLUG), name="body_slug")]
+
+
+class Role(Named):
+    """A role of subsidiaries, with its tier and its quota."""
+
+    class Tier(models.TextChoices):
+        L4 = "L4", _("L4 management")
+        L3 = "L3", _("L3 coordination")
+        L2 = "L2", _("L2 specialists and innovators")
+        L1 = "L1", _("L1 operators")
+
+    slug = models.CharField(_("slug"), max_length=24, unique=True)
+    code = models.CharField(_("code"), max_length=2, unique=True)
+    tier = models.CharField(_("tier"), max_length=2, choices=Tier)
+    count = models.PositiveIntegerField(_("seats per subsidiary"))
+    per_division = models.PositiveIntegerField(_("seats per division"))
+    position = models.PositiveSmallIntegerField(_("position"))
+
+    class Meta:
+        verbose_name = _("role")
+        verbose_name_plural = _("roles")
+        ordering = ["position"]
+
+
+class Division(models.Model):
+    """A shard of a unit: 300 seats of a subsidiary, or the seats of one corporate body. Lease and training unit."""
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    body = models.OneToOneField(Body, verbose_name=_("body"), null=True, on_delete=models.PROTECT)
+    code = models.CharField(_("code"), max_length=24)
+    key = models.CharField(_("key"), max_length=50, unique=True)
+    manifest_generation = models.PositiveIntegerField(_("manifest generation"), default=0)
+
+    class Meta:
+        verbose_name = _("division")
+        verbose_name_plural = _("divisions")
+        ordering = ["unit__position", "code"]
+        constraints = [models.UniqueConstraint(fields=["unit", "code"], name="division_code")]
+
+    def __str__(self) -> str:
+        return self.key
+
+
+class Blueprint(models.Model):
+    """The recipe of the agents of one role or body; its versions say how they are made."""
+
+    slug = models.CharField(_("slug"), max_length=24, unique=True)
+    role = models.OneToOneField(Role, verbose_name=_("role"), null=True, on_delete=models.PROTECT)
+    body = models.OneToOneField(Body, verbose_name=_("body"), null=True, on_delete=models.PROTECT)
+
+    class Meta:
+        verbose_name = _("blueprint")
+        verbose_name_plural = _("blueprints")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(role__isnull=True, body__isnull=False) | Q(role__isnull=False, body__isnull=True),
+                name="blueprint_for_role_or_body",
+            )
+        ]
+
+    def __str__(self) -> str:
+        return self.slug
+
+
+class BlueprintVersion(models.Model):
+    """A version of a blueprint: immutable once written (the database refuses UPDATE and DELETE)."""
+
+    blueprint = models.ForeignKey(
+        Blueprint, verbose_name=_("blueprint"), on_delete=models.PROTECT, related_name="versions"
+    )
+    version = models.PositiveIntegerField(_("version"))
+    spec = models.JSONField(_("specification"))
+    digest = models.CharField(_("digest"), max_length=64)
+    author = models.CharField(_("author"), max_length=200)
+    created_at = models.DateTimeField(_("created at"))
+
+    class Meta:
+        verbose_name = _("blueprint version")
+        verbose_name_plural = _("blueprint versions")
+        ordering = ["blueprint", "-version"]
+        constraints = [models.UniqueConstraint(fields=["blueprint", "version"], name="blueprint_version")]
+
+    def __str__(self) -> str:
+        return f"{self.blueprint.slug} v{self.version}"
+
+
+class SeatQuerySet(models.QuerySet["Seat"]):
+    """Reads of seats."""
+
+    def for_listing(self) -> "SeatQuerySet":
+        """Return seats with what a list shows of them."""
+        return self.select_related("unit", "role", "body", "division")
+
+
+class Seat(models.Model):
+    """A permanent position: role (or body), ordinal, division, superior. Its generation counts its agents."""
+
+    class Desired(models.TextChoices):
+        RUN = "run", _("run")
+        PAUSED = "paused", _("paused")
+        RETIRED = "retired", _("retired")
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    role = models.ForeignKey(Role, verbose_name=_("role"), null=True, on_delete=models.PROTECT)
+    body = models.ForeignKey(Body, verbose_name=_("body"), null=True, on_delete=models.PROTECT)
+    division = models.ForeignKey(Division, verbose_name=_("division"), on_delete=models.PROTECT)
+    ordinal = models.PositiveIntegerField(_("ordinal"))
+    code = models.CharField(_("code"), max_length=30)  # op-0042, or the slug of a corporate seat
+    name_es = models.CharField(_("name (Spanish)"), max_length=100, blank=True)
+    name_en = models.CharField(_("name (English)"), max_length=100, blank=True)
+    duty = models.CharField(_("duty"), max_length=200, blank=True)
+    reports_to = models.ForeignKey(
+        "self", verbose_name=_("reports to"), null=True, on_delete=models.PROTECT, related_name="reports"
+    )
+    generation = models.PositiveIntegerField(_("generation"), default=1)
+    desired = models.CharField(_("desired state"), max_length=8, choices=Desired, default=Desired.RUN)
+
+    objects = SeatQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("seat")
+        verbose_name_plural = _("seats")
+        constraints = [
+            models.UniqueConstraint(fields=["unit", "ordinal"], name="seat_ordinal"),
+            models.UniqueConstraint(fields=["division", "code"], name="seat_code"),
+            models.CheckConstraint(
+                condition=Q(role__isnull=True, body__isnull=False) | Q(role__isnull=False, body__isnull=True),
+                name="seat_of_role_or_body",
+            ),
+            models.CheckConstraint(condition=Q(generation__gte=1), name="seat_generation"),
+            models.CheckConstraint(condition=~Q(reports_to=F("id")), name="seat_not_own_superior"),
+        ]
+        indexes = [models.Index(fields=["unit", "role", "ordinal"], name="seat_of_role")]
+
+    def __str__(self) -> str:
+        return f"{self.unit.slug}/{self.code}"
+
+    @property
+    def name(self) -> str:
+        """The seat's name in the language of the request, or its code."""
+        named = self.name_en if (get_language() or "").startswith("en") else self.name_es
+        return named or self.code
+
+
+class AgentQuerySet(models.QuerySet["Agent"]):
+    """Reads of agents."""
+
+    def in_office(self) -> "AgentQuerySet":
+        """Return the agents that hold a seat now."""
+        return self.filter(retired_at=None)
+
+    def for_listing(self) -> "AgentQuerySet":
+        """Return agents with what a list shows of them."""
+        return self.select_related("unit", "seat__role", "seat__body", "seat__division")
+
+
+class Agent(models.Model):
+    """One occupant of a seat: identified for ever by its subject (and, on corporate seats, its generation)."""
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="agents")
+    generation = models.PositiveIntegerField(_("generation"))
+    agent_id = models.CharField(_("agent"), max_length=40)
+    subject = models.CharField(_("subject"), max_length=120)
+    blueprint = models.ForeignKey(BlueprintVersion, verbose_name=_("blueprint"), on_delete=models.PROTECT)
+    created_at = models.DateTimeField(_("created at"))
+    retired_at = models.DateTimeField(_("retired at"), null=True)
+
+    objects = AgentQuerySet.as_manager()
+
+    class Meta:
+        verbose_name = _("agent")
+        verbose_name_plural = _("agents")
+        constraints = [
+            models.UniqueConstraint(fields=["seat", "generation"], name="agent_generation"),
+            models.UniqueConstraint(fields=["seat"], condition=Q(retired_at=None), name="agent_one_per_seat"),
+            models.UniqueConstraint(fields=["subject", "generation"], name="agent_identity"),
+            models.CheckConstraint(
+                condition=Q(subject__startswith="org.claytom.corporate.") | Q(agent_id__regex=AGENT_ID),
+                name="agent_id_form",
+            ),
+        ]
+        indexes = [
+            models.Index(fields=["unit", "id"], name="agent_in_office", condition=Q(retired_at=None)),
+        ]
+
+    def __str__(self) -> str:
+        return self.agent_id
+
+
+class Incumbency(models.Model):
+    """The time in which an agent holds a seat. At most one is open per seat and per agent."""
+
+    seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="incumbencies")
+    agent = models.ForeignKey(Agent, verbose_name=_("agent"), on_delete=models.PROTECT, related_name="incumbencies")
+    generation = models.PositiveIntegerField(_("generation"))
+    started_at = models.DateTimeField(_("from"))
+    ended_at = models.DateTimeField(_("until"), null=True)
+
+    class Meta:
+        verbose_name = _("incumbency")
+        verbose_name_plural = _("incumbencies")
+        ordering = ["seat", "-generation"]
+        constraints = [
+            models.UniqueConstraint(fields=["seat"], condition=Q(ended_at=None), name="incumbency_one_per_seat"),
+            models.UniqueConstraint(fields=["agent"], condition=Q(ended_at=None), name="incumbency_one_per_agent"),
+            models.UniqueConstraint(fields=["seat", "generation"], name="incumbency_generation"),
+            models.CheckConstraint(
+                condition=Q(ended_at=None) | Q(ended_at__gte=F("started_at")),
+                name="incumbency_ends_after_start",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seat_id} g{self.generation}"
+
+
+class Mandate(models.Model):
+    """A mandate of the holding (CGF, ARP, TMS, PMON, FIN), its owner and its targets."""
+
+    code = models.CharField(_("code"), max_length=8, unique=True)
+    name = models.CharField(_("name"), max_length=100)
+    owner_body = models.ForeignKey(Body, verbose_name=_("owning body"), on_delete=models.PROTECT)
+    owner_seat = models.ForeignKey(Seat, verbose_name=_("owning seat"), null=True, on_delete=models.PROTECT)
+    targets = models.JSONField(_("targets"), default=dict)
+
+    class Meta:
+        verbose_name = _("mandate")
+        verbose_name_plural = _("mandates")
+        ordering = ["id"]
+
+    def __str__(self) -> str:
+        return f"{self.code} {self.name}"
+
+
+class Architecture(Named):
+    """One of the four architectures, which are also the mentoring domains of the executive council."""
+
+    slug = models.CharField(_("slug"), max_length=24, unique=True)
+    owner = models.ForeignKey(Seat, verbose_name=_("owner"), on_delete=models.PROTECT)
+    position = models.PositiveSmallIntegerField(_("position"))
+
+    class Meta:
+        verbose_name = _("architecture")
+        verbose_name_plural = _("architectures")
+        ordering = ["position"]

@@ -1,0 +1,367 @@
+"""Writes of the group's structure: loading it, staffing its seats, telling the hosts."""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime
+from hashlib import sha256
+from typing import Any
+
+import msgspec
+from django.db import connection, transaction
+from django.db.models import F
+from django.utils import timezone
+
+from audit import services as audit
+from bus import services as bus
+from holding import files, loading
+from holding.files import Data
+from holding.models import Agent, BlueprintVersion, Division, Holding, Incumbency, Seat, Unit
+
+LOAD_LOCK = 0x6C6F6164  # "load": one load at a time
+SOURCE = "portal/holding"
+SETTINGS = {"kpi_interval_s": 60, "presence_interval_s": 5, "presence_full_s": 60}
+
+
+class ForbiddenChangeError(ValueError):
+    """The file would rename, delete or restaff what exists; `changes` has one line for each."""
+
+    def __init__(self, changes: Sequence[str]) -> None:
+        super().__init__(
+            "A load never renames, deletes or restaffs:\n"
+            + "\n".join(changes)
+            + "\nRestore these lines in the file; staffing is changed by its own act."
+        )
+        self.changes = list(changes)
+
+
+@dataclass(frozen=True, slots=True)
+class LoadResult:
+    """What a load did: seats created, and the differences to the file loaded before (empty: first or same)."""
+
+    first: bool
+    changes: tuple[str, ...]
+    seats: int
+
+
+def plan_load(*, data: Data) -> list[str]:
+    """Return the differences between the loaded holding and `data`, one line each; [] when nothing is loaded.
+
+    Raises ForbiddenChangeError when one of them is not allowed.
+    """
+    holding = Holding.objects.first()
+    if holding is None:
+        return []
+    changes = list(files.differences(holding.source, data))
+    if forbidden := [line for line in changes if _is_forbidden(line)]:
+        raise ForbiddenChangeError(forbidden)
+    return changes
+
+
+def _is_forbidden(change: str) -> bool:
+    # What is removed ("- path"), and staffing in any form: seats exist and hold agents.
+    return (change.startswith("- ") and "[" in change) or change.lstrip("+- ").startswith(
+        ("staffing.", "holding.subject_root", "holding.domain")
+    )
+
+
+@transaction.atomic
+def load_holding(*, data: Data, actor: str, scaled: bool = False) -> LoadResult:
+    """Bring the database to what the checked holding file says; loading the same file again changes nothing.
+
+    Creates every missing unit, division, seat, agent and incumbency, writes the manifests of new divisions
+    to the outbox, and one ledger entry per unit. Raises ForbiddenChangeError (see `plan_load`).
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s)", [LOAD_LOCK])
+    before = Holding.objects.first()
+    digest = files.digest(data)
+    if before and before.source_digest == digest:
+        return LoadResult(first=False, changes=(), seats=0)
+    changes = plan_load(data=data)
+    now = timezone.now()
+    structure = loading.write_structure(data, at=now)
+    plans = loading.missing_seats(data, structure)
+    loading.copy_seats(plans, structure.blueprints, at=now)
+    loading.write_mandates(data)
+    _write_identity(data, digest=digest, scaled=scaled, at=now if before is None else before.loaded_at)
+    publish_manifests(division_ids={plan.division.pk for plan in plans})
+    _record_load(plans, before=before, digest=digest, changes=changes, actor=actor)
+    return LoadResult(first=before is None, changes=tuple(changes), seats=len(plans))
+
+
+def _write_identity(data: Data, *, digest: str, scaled: bool, at: datetime) -> None:
+    identity = data["holding"]
+    Holding.objects.update_or_create(
+        id=1,
+        defaults={
+            "code": identity["code"],
+            "name": identity["name"],
+            "subject_root": identity["subject_root"],
+            "domain": identity["domain"],
+            "clearance_names": identity.get("clearance", files.DEFAULT_CLEARANCE),
+            "floor": data["staffing"]["floor"],
+            "scaled": scaled,
+            "source": data,
+            "source_digest": digest,
+            "loaded_at": at,
+        },
+    )
+
+
+def _record_load(
+    plans: Sequence[loading.SeatPlan],
+    *,
+    before: Holding | None,
+    digest: str,
+    changes: Sequence[str],
+    actor: str,
+) -> None:
+    created: dict[str, int] = defaultdict(int)
+    for plan in plans:
+        created[plan.unit.slug] += 1
+    audit.record_many(
+        acts=[
+            audit.Act(
+                actor=actor,
+                action="holding.load",
+                object="holding",
+                before={"file": before.source_digest} if before else None,
+                after={"file": digest},
+                details={"file": digest, "changes": list(changes)[:200]},
+            ),
+            *(
+                audit.Act(
+                    actor=actor,
+                    action="unit.staff",
+                    object=f"unit/{slug}",
+                    after={"seats": seats},
+                    details={"seats": seats},
+                )
+                for slug, seats in created.items()
+            ),
+        ],
+        correlation_id=f"load-{digest[:16]}",
+    )
+
+
+# --- manifests -------------------------------------------------------------------------------------------
+
+
+def publish_manifests(*, division_ids: Iterable[int], hint: bool = False) -> None:
+    """Write the current manifest of each division to the outbox, under its next generation.
+
+    Runs in the caller's transaction, after the change. The divisions' rows are locked in order, so the
+    generations of concurrent changes follow their commits. `hint` also sends `manifest.sync`, so that
+    the hosts do not wait for their next look.
+    """
+    ids = sorted(set(division_ids))
+    if not ids:
+        return
+    list(Division.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
+    Division.objects.filter(pk__in=ids).update(manifest_generation=F("manifest_generation") + 1)
+    divisions = Division.objects.filter(pk__in=ids).select_related("unit", "body").order_by("pk")
+    rows = _manifest_rows(ids)
+    messages = []
+    for division in divisions:
+        manifest = _manifest(division, rows[division.pk])
+        version = f"{division.key}-{division.manifest_generation}"
+        messages.append(
+            bus.Message(
+                subject=f"$KV.CT_SEATS.{division.key}",
+                type="org.claytom.manifest.put.v1",
+                source=SOURCE,
+                body=manifest,
+                dedup=f"manifest-{version}",
+            )
+        )
+        if hint:
+            digest = sha256(msgspec.json.encode(manifest)).hexdigest()
+            messages.append(
+                bus.Message(
+                    subject=f"org.claytom.{division.unit.slug}.command.sync",
+                    type="org.claytom.manifest.sync.v1",
+                    source=SOURCE,
+                    body={
+                        "division": division.key,
+                        "generation": division.manifest_generation,
+                        "sha256": digest,
+                    },
+                    dedup=f"sync-{version}",
+                )
+            )
+    bus.publish_many(messages=messages)
+
+
+@dataclass(frozen=True, slots=True)
+class _ManifestRow:
+    group: str
+    role_code: str
+    ordinal: int
+    code: str
+    duty: str
+    generation: int
+    desired: str
+
+
+def _manifest_rows(division_ids: Sequence[int]) -> dict[int, list[_ManifestRow]]:
+    rows: dict[int, list[_ManifestRow]] = defaultdict(list)
+    seats = (
+        Seat.objects.filter(division_id__in=division_ids)
+        .order_by("division_id", "ordinal")
+        .values_list(
+            "division_id",
+            "role__slug",
+            "body__slug",
+            "role__code",
+            "ordinal",
+            "code",
+            "duty",
+            "generation",
+            "desired",
+        )
+    )
+    for division, role, body, role_code, ordinal, code, duty, generation, desired in seats:
+        rows[division].append(
+            _ManifestRow(role or body or "", role_code or "", ordinal, code, duty, generation, desired)
+        )
+    return rows
+
+
+def _manifest(division: Division, rows: Sequence[_ManifestRow]) -> dict[str, Any]:
+    corporate = division.body_id is not None
+    groups: dict[str, list[_ManifestRow]] = defaultdict(list)
+    for row in rows:
+        groups[row.group].append(row)
+    blueprints = loading.newest_blueprints()
+    key = (lambda row: row.code) if corporate else (lambda row: str(row.ordinal))
+    return {
+        "v": 1,
+        "subsidiary": division.unit.slug,
+        "division": division.code,
+        "generation": division.manifest_generation,
+        "seats": [_seat_group(slug, members, blueprints[slug]) for slug, members in groups.items()],
+        "generations": {key(row): row.generation for row in rows if row.generation != 1},
+        "desired": {key(row): row.desired for row in rows if row.desired != Seat.Desired.RUN},
+        "settings": SETTINGS,
+    }
+
+
+def _seat_group(slug: str, rows: Sequence[_ManifestRow], blueprint: BlueprintVersion) -> dict[str, Any]:
+    group: dict[str, Any] = {
+        "role": slug,
+        "blueprint": {"name": slug, "version": blueprint.version, "digest": blueprint.digest},
+        "worker": blueprint.spec.get("worker", {"kind": "sim"}),
+    }
+    if rows[0].role_code:
+        return {**group, "code": rows[0].role_code, "ordinals": _ranges([row.ordinal for row in rows])}
+    return {
+        **group,
+        "names": [row.code for row in rows],
+        "duties": {row.code: row.duty for row in rows},
+    }
+
+
+def _ranges(ordinals: Sequence[int]) -> list[list[int]]:
+    """Return sorted numbers as inclusive ranges: [1, 2, 3, 7] -> [[1, 3], [7, 7]]."""
+    ranges: list[list[int]] = []
+    for ordinal in ordinals:
+        if ranges and ranges[-1][1] == ordinal - 1:
+            ranges[-1][1] = ordinal
+        else:
+            ranges.append([ordinal, ordinal])
+    return ranges
+
+
+# --- staffing --------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Appointment:
+    """A seat's new agent and the one before it."""
+
+    seat: Seat
+    old: Agent
+    new: Agent
+
+
+def appoint(
+    *, seats: Iterable[tuple[int, int]], actor: str, reason: str, correlation_id: str = ""
+) -> list[Appointment]:
+    """Give each seat a new agent of the next generation, in the caller's transaction.
+
+    `seats` are (seat id, generation that is to be replaced). A seat that has moved on meanwhile is left
+    alone, so the same call twice appoints once. The old agent is retired, its incumbency ended; one
+    ledger entry per seat, one manifest per division touched. Returns what was done, by seat.
+    """
+    expected = dict(seats)
+    locked = (
+        Seat.objects.select_for_update(of=("self",))
+        .select_related("unit", "role", "body")
+        .filter(pk__in=expected)
+        .order_by("pk")
+    )
+    moving = [seat for seat in locked if seat.generation == expected[seat.pk]]
+    if not moving:
+        return []
+    now = timezone.now()
+    ids = [seat.pk for seat in moving]
+    old = {agent.seat_id: agent for agent in Agent.objects.in_office().filter(seat_id__in=ids)}
+    Agent.objects.filter(pk__in=[agent.pk for agent in old.values()]).update(retired_at=now)
+    Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(ended_at=now)
+    Seat.objects.filter(pk__in=ids).update(generation=F("generation") + 1)
+    blueprints = loading.newest_blueprints()
+    created = Agent.objects.bulk_create([_successor(seat, blueprints, at=now) for seat in moving], batch_size=2000)
+    Incumbency.objects.bulk_create(
+        [
+            Incumbency(seat_id=agent.seat_id, agent=agent, generation=agent.generation, started_at=now)
+            for agent in created
+        ],
+        batch_size=2000,
+    )
+    appointments = [
+        Appointment(seat=seat, old=old[seat.pk], new=agent) for seat, agent in zip(moving, created, strict=True)
+    ]
+    audit.record_many(
+        acts=[_appointment_act(item, actor=actor, reason=reason) for item in appointments],
+        correlation_id=correlation_id,
+    )
+    publish_manifests(division_ids={seat.division_id for seat in moving}, hint=True)
+    return appointments
+
+
+def _successor(seat: Seat, blueprints: dict[str, BlueprintVersion], *, at: datetime) -> Agent:
+    seat.generation += 1
+    holder = seat.role or seat.body
+    assert holder is not None, "a seat has a role or a body (constraint seat_of_role_or_body)"  # noqa: S101
+    name = loading.agent_id(seat.code, generation=seat.generation, corporate=seat.body_id is not None)
+    return Agent(
+        unit_id=seat.unit_id,
+        seat=seat,
+        generation=seat.generation,
+        agent_id=name,
+        subject=loading.agent_subject(unit=seat.unit.slug, group=holder.slug, agent=name),
+        blueprint=blueprints[holder.slug],
+        created_at=at,
+    )
+
+
+def _appointment_act(item: Appointment, *, actor: str, reason: str) -> audit.Act:
+    return audit.Act(
+        actor=actor,
+        action="seat.appoint",
+        object=f"seat/{item.seat}",
+        before={"agent": item.old.subject, "generation": item.old.generation},
+        after={"agent": item.new.subject, "generation": item.new.generation},
+        details={
+            "reason": reason,
+            "old": item.old.subject,
+            "new": item.new.subject,
+            "generation": item.new.generation,
+        },
+    )
+
+
+def unit_ids() -> dict[str, int]:
+    """Return each unit's id by its slug (36 rows)."""
+    return dict(Unit.objects.values_list("slug", "id"))

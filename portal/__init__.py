@@ -1,0 +1,1 @@
+"""What spans the apps: executive overview, organisation, agents, live stream, health."""

@@ -1,0 +1,163 @@
+"""What is observed of seats, and what ARP decided about them."""
+
+from django.db import models
+from django.db.models import F, Q
+from django.utils.translation import gettext_lazy as _
+
+from holding.models import Agent, Division, Seat, Unit
+
+LIVE_STATES = ("idle", "busy", "paused")
+
+
+class DivisionState(models.Model):
+    """What is known of a division: which host runs it, under which epoch, when it was last heard of."""
+
+    division = models.OneToOneField(
+        Division, verbose_name=_("division"), primary_key=True, on_delete=models.CASCADE
+    )
+    host = models.CharField(_("host"), max_length=100, blank=True)
+    epoch = models.BigIntegerField(_("epoch"), default=0)
+    seen_at = models.DateTimeField(_("last heard of"), null=True)
+    full_at = models.DateTimeField(_("last full report"), null=True)
+    reported_at = models.DateTimeField(_("time of the last report"), null=True)
+    observed_generation = models.PositiveIntegerField(_("observed manifest"), default=0)
+    report_asked_at = models.DateTimeField(_("full report asked for"), null=True)
+
+    class Meta:
+        verbose_name = _("division's state")
+        verbose_name_plural = _("divisions' states")
+
+    def __str__(self) -> str:
+        return f"{self.division_id} {self.host}"
+
+
+class SeatState(models.Model):
+    """The last observed state of the agent on a seat. A narrow, hot table: updated in place."""
+
+    class State(models.TextChoices):
+        UNKNOWN = "unknown", _("unknown")
+        STARTING = "starting", _("starting")
+        IDLE = "idle", _("idle")
+        BUSY = "busy", _("busy")
+        PAUSED = "paused", _("paused")
+        STUCK = "stuck", _("stuck")
+        RESTARTING = "restarting", _("restarting")
+        FAILED = "failed", _("failed")
+        RETIRED = "retired", _("retired")
+
+    seat = models.OneToOneField(Seat, verbose_name=_("seat"), primary_key=True, on_delete=models.CASCADE)
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.CASCADE)
+    division = models.ForeignKey(Division, verbose_name=_("division"), on_delete=models.CASCADE)
+    generation = models.PositiveIntegerField(_("generation"), default=0)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.UNKNOWN)
+    since = models.DateTimeField(_("since"), null=True)
+    done = models.BigIntegerField(_("tasks done"), default=0)
+    missed = models.PositiveSmallIntegerField(_("full reports without it"), default=0)
+
+    class Meta:
+        verbose_name = _("seat's state")
+        verbose_name_plural = _("seats' states")
+        indexes = [
+            models.Index(
+                fields=["division"],
+                name="seat_state_amiss",
+                condition=~Q(state__in=LIVE_STATES) | Q(missed__gt=0),
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seat_id} {self.state}"
+
+
+class Census(models.Model):
+    """Live agents per division and role (or body): counters kept by the ingest, checked against the rows."""
+
+    division = models.ForeignKey(Division, verbose_name=_("division"), on_delete=models.CASCADE)
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.CASCADE)
+    role = models.CharField(_("role or body"), max_length=24)
+    seats = models.PositiveIntegerField(_("seats"))
+    live = models.PositiveIntegerField(_("live"), default=0)
+
+    class Meta:
+        verbose_name = _("census")
+        verbose_name_plural = _("census")
+        constraints = [
+            models.UniqueConstraint(fields=["division", "role"], name="census_cell"),
+            models.CheckConstraint(condition=Q(live__lte=F("seats")), name="census_live_at_most_seats"),
+        ]
+        indexes = [models.Index(fields=["unit", "role"], name="census_unit")]
+
+    def __str__(self) -> str:
+        return f"{self.division_id} {self.role} {self.live}/{self.seats}"
+
+
+class Replacement(models.Model):
+    """A seat got its next generation. Unique per (seat, generation): deciding twice is one replacement."""
+
+    class Reason(models.TextChoices):
+        FAILED = "failed", _("reported failed")
+        MISSING = "missing", _("missing from its host")
+        MANUAL = "manual", _("ordered by a person")
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="replacements")
+    generation = models.PositiveIntegerField(_("new generation"))
+    old_agent = models.ForeignKey(
+        Agent, verbose_name=_("old agent"), on_delete=models.PROTECT, related_name="replaced_by"
+    )
+    new_agent = models.OneToOneField(
+        Agent, verbose_name=_("new agent"), on_delete=models.PROTECT, related_name="replacement"
+    )
+    reason = models.CharField(_("reason"), max_length=10, choices=Reason)
+    detail = models.CharField(_("detail"), max_length=200, blank=True)
+    detected_at = models.DateTimeField(_("detected at"))
+    decided_at = models.DateTimeField(_("decided at"))
+    live_at = models.DateTimeField(_("live at"), null=True)
+
+    class Meta:
+        verbose_name = _("replacement")
+        verbose_name_plural = _("replacements")
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["seat", "generation"], name="replacement_once"),
+        ]
+        indexes = [
+            models.Index(fields=["unit", "-id"], name="replacement_unit"),
+            models.Index(fields=["seat", "generation"], name="replacement_pending", condition=Q(live_at=None)),
+            models.Index(fields=["decided_at"], name="replacement_decided"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seat_id} g{self.generation}"
+
+
+class Incident(models.Model):
+    """Something that ARP does not mend alone: at most one open per unit and kind."""
+
+    class Kind(models.TextChoices):
+        BELOW_FLOOR = "below-floor", _("below the floor")
+        SILENCE = "silence", _("agents fell silent: replacement slowed down")
+        MASS_SILENCE = "mass-silence", _("most agents fell silent: replacement stopped")
+        CAPACITY = "capacity", _("no host takes the division")
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    kind = models.CharField(_("kind"), max_length=14, choices=Kind)
+    opened_at = models.DateTimeField(_("opened at"))
+    closed_at = models.DateTimeField(_("closed at"), null=True)
+    deficit = models.PositiveIntegerField(_("largest deficit"), default=0)
+    detail = models.CharField(_("detail"), max_length=200, blank=True)
+
+    class Meta:
+        verbose_name = _("incident")
+        verbose_name_plural = _("incidents")
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["unit", "kind"], condition=Q(closed_at=None), name="incident_one_open"),
+            models.CheckConstraint(
+                condition=Q(closed_at=None) | Q(closed_at__gte=F("opened_at")), name="incident_closes_after"
+            ),
+        ]
+        indexes = [models.Index(fields=["unit", "-opened_at"], name="incident_unit")]
+
+    def __str__(self) -> str:
+        return f"{self.kind} {self.unit_id}"
