@@ -1,0 +1,125 @@
+"""Command line: `python -m claytom_agent host | ping SUBJECT | tail [SUBJECT]`."""
+
+import argparse
+import asyncio
+import logging
+import os
+import signal
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import uvloop
+from nats.aio.msg import Msg
+
+from claytom_agent.client import Bus, LoginRefusedError, NoAnswerError, NobodyThereError, event_headers, iso
+from claytom_agent.host import Host, HostFailedError, HostOptions, default_host_id
+from claytom_agent.messages import ce_type
+from claytom_agent.subjects import CORPORATE, ROOT, SubjectError, check_host_id, check_subsidiary, parse_address
+
+log = logging.getLogger("claytom_agent")
+
+
+def main(argv: list[str] | None = None) -> int:
+    """Run the command; return the exit status: 0 good, 1 failed, 2 refused or wrong arguments."""
+    options = _parser().parse_args(argv)
+    logging.basicConfig(
+        level=options.log_level.upper(),
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if not options.nats:
+        log.error("no server: give --nats URL or set NATS_HOST_URL")
+        return 2
+    try:
+        return int(uvloop.run(options.command(options)))
+    except (SubjectError, LoginRefusedError) as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+        return 2
+    except (HostFailedError, TimeoutError) as error:
+        log.exception("%s", error)  # noqa: TRY401 - the cause follows
+        return 1
+    except KeyboardInterrupt:
+        return 0
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m claytom_agent", description="Agent SDK and agent host")
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--nats", default=os.environ.get("NATS_HOST_URL"), help="URL with user and password")
+    shared.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    commands = parser.add_subparsers(required=True)
+    host = commands.add_parser("host", parents=[shared], help="run the agents of the divisions it can get")
+    host.add_argument("--id", default=None, help="unique name of the host; keeps its divisions over a restart")
+    host.add_argument("--capacity", type=int, default=200, help="divisions at most (default 200)")
+    host.add_argument("--subsidiary", action="append", default=[], help="only these (repeat; 'corporate' too)")
+    host.add_argument("--chaos", action="store_true", help="obey fault injection")
+    host.add_argument("--status-file", type=Path, default=None, help="write its state here every second")
+    host.set_defaults(command=_host)
+    ping = commands.add_parser("ping", parents=[shared], help="ask an agent for its state")
+    ping.add_argument("subject")
+    ping.set_defaults(command=_ping)
+    tail = commands.add_parser("tail", parents=[shared], help="show messages as they pass")
+    tail.add_argument("subject", nargs="?", default=f"{ROOT}.>")
+    tail.set_defaults(command=_tail)
+    return parser
+
+
+async def _host(options: argparse.Namespace) -> int:
+    for slug in options.subsidiary:
+        if slug != CORPORATE:
+            check_subsidiary(slug)
+    host = Host(
+        HostOptions(
+            url=options.nats,
+            id=check_host_id(options.id or default_host_id()),
+            capacity=options.capacity,
+            subsidiaries=tuple(options.subsidiary),
+            chaos=options.chaos,
+            status_file=options.status_file,
+        )
+    )
+    _on_signals(host.stop)
+    await host.run()
+    return 0
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+async def _ping(options: argparse.Namespace) -> int:
+    address = str(parse_address(options.subject))
+    bus = await Bus.connect(options.nats, name="ping", timeout_s=5.0)
+    try:
+        kind = ce_type("agent.ping")
+        headers = event_headers(ce_type=kind, source="host/cli", id=iso(), time=iso(), dedup=False)
+        reply = await bus.request(address, b"{}", headers=headers, timeout_s=1.0)
+    except (NobodyThereError, NoAnswerError) as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+        return 1
+    finally:
+        await bus.close()
+    sys.stdout.write(reply.data.decode() + "\n")
+    return 0
+
+
+async def _tail(options: argparse.Namespace) -> int:
+    bus = await Bus.connect(options.nats, name="tail", timeout_s=5.0)
+
+    async def show(message: Msg) -> None:
+        kind = (message.headers or {}).get("ce-type", "-")
+        sys.stdout.write(f"{message.subject} {kind} {message.data.decode(errors='replace')}\n")
+        sys.stdout.flush()
+
+    await bus.subscribe(options.subject, show)
+    _on_signals(bus.closed.set)
+    await bus.closed.wait()
+    await bus.close()
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,393 @@
+"""The connection of an agent or host: core NATS, JetStream publishes, atomic batches and small KV access.
+
+Thin over nats-py, for what it lacks or does wrong for us: the first `flush()` is the login result (nats-py
+may say "connected" before the server has checked the password), denied calls reach the log, JetStream answers
+are one msgspec decode, and atomic batches (ADR-50) are sent by their headers.
+"""
+
+import asyncio
+import contextlib
+import logging
+import random
+import uuid
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+import nats.errors
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+from nats.aio.subscription import Subscription
+
+log = logging.getLogger("claytom_agent.client")
+
+MAX_BATCH: Final = 500
+"""Messages of one atomic batch; the server's own limit is 1,000."""
+RETRY_DELAYS: Final = (0.5, 1.0, 2.0)
+WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
+BATCH_HAS_KNOWN_ID: Final = 10201
+BATCHES_TOO_MANY: Final = 10210
+
+MessageHandler = Callable[[Msg], Awaitable[None]]
+Headers = Mapping[str, str]
+
+
+class Disconnected(ConnectionError):  # noqa: N818 - a state of the line, named as callers speak of it
+    """The connection is down now; nats-py goes on trying to restore it."""
+
+
+class LoginRefusedError(ConnectionError):
+    """The server refused the user or the password."""
+
+
+class NoAnswerError(TimeoutError):
+    """Nobody answered in time; what was asked for may or may not have happened."""
+
+
+class NobodyThereError(LookupError):
+    """No responder has subscribed to the subject (or no stream captures it)."""
+
+
+class BusError(RuntimeError):
+    """JetStream refused; `code` is its error code."""
+
+    def __init__(self, code: int, description: str) -> None:
+        super().__init__(f"{description} ({code})")
+        self.code = code
+
+
+class CasConflictError(BusError):
+    """The key has another revision than the one expected."""
+
+
+class _ApiError(msgspec.Struct):
+    code: int = 0
+    err_code: int = 0
+    description: str = ""
+
+
+class PubAck(msgspec.Struct):
+    """What JetStream says of a stored message; `duplicate` means that its id was already known."""
+
+    stream: str = ""
+    seq: int = 0
+    duplicate: bool = False
+    batch: str = ""
+    count: int = 0
+    error: _ApiError | None = None
+
+
+_decode_ack = msgspec.json.Decoder(PubAck).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Outgoing:
+    """A message to publish: subject, body, headers (see `event_headers`)."""
+
+    subject: str
+    body: bytes
+    headers: Headers
+
+
+@dataclass(frozen=True, slots=True)
+class KvEntry:
+    """One value of a bucket, or the marker of its removal (`value` is None)."""
+
+    key: str
+    value: bytes | None
+    revision: int
+    expired: bool = False
+    """Whether a marker stands for a value that reached its time to live, rather than was deleted."""
+
+
+@dataclass(frozen=True, slots=True)
+class BatchResult:
+    """How a batch went: messages stored now, and messages that the stream already knew."""
+
+    stored: int
+    duplicates: int
+
+
+def iso(moment: datetime | None = None) -> str:
+    """Format as RFC 3339 in UTC with milliseconds and `Z`; the present if none is given."""
+    moment = moment or datetime.now(UTC)
+    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+
+
+def event_headers(
+    *,
+    ce_type: str,
+    source: str,
+    id: str,
+    time: str,
+    epoch: int | None = None,
+    seq: str | None = None,
+    generation: int | None = None,
+    dedup: bool = True,
+) -> dict[str, str]:
+    """Build the headers of a binary CloudEvent; `dedup` repeats `id` as `Nats-Msg-Id` (JetStream only)."""
+    headers = {
+        "ce-specversion": "1.0",
+        "ce-id": id,
+        "ce-type": ce_type,
+        "ce-source": source,
+        "ce-time": time,
+        "Content-Type": "application/json",
+    }
+    if dedup:
+        headers["Nats-Msg-Id"] = id
+    if epoch is not None:
+        headers["Claytom-Epoch"] = str(epoch)
+    if seq is not None:
+        headers["Claytom-Seq"] = seq
+    if generation is not None:
+        headers["Claytom-Generation"] = str(generation)
+    return headers
+
+
+class Bus:
+    """One connection. Make it with `Bus.connect`; `close()` it."""
+
+    def __init__(self, client: Client) -> None:
+        self._client = client
+        self._batches = asyncio.Semaphore(8)
+        self.closed = asyncio.Event()
+        """Set when the connection is given up: by `close()`, or by a server that refuses the login."""
+        self.closing = False
+        self.on_reconnect: list[Callable[[], None]] = []
+
+    @classmethod
+    async def connect(
+        cls, url: str, *, name: str, inbox_prefix: str = "_INBOX_host", timeout_s: float | None = None
+    ) -> "Bus":
+        """Connect and log in; wait for the server as long as `timeout_s` seconds (None: for ever).
+
+        Raises `LoginRefusedError` if the server refuses the credentials, `TimeoutError` after that.
+        """
+        client = Client()
+        bus = cls(client)
+        refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+        async def on_error(error: Exception) -> None:
+            # Denied publishes and JetStream calls appear nowhere else: their callers only see a timeout.
+            log.warning("NATS: %s", str(error) or type(error).__name__)
+            if isinstance(error, nats.errors.AuthorizationError) and not refused.done():
+                refused.set_result(None)
+
+        async def on_disconnect() -> None:
+            if not bus.closing:
+                log.warning("NATS connection lost")
+
+        async def on_reconnect() -> None:
+            log.info("NATS connection restored")
+            for callback in bus.on_reconnect:
+                callback()
+
+        async def on_closed() -> None:
+            bus.closed.set()
+
+        async def login() -> None:
+            await client.connect(
+                url,
+                name=name,
+                inbox_prefix=inbox_prefix,
+                error_cb=on_error,
+                disconnected_cb=on_disconnect,
+                reconnected_cb=on_reconnect,
+                closed_cb=on_closed,
+                reconnect_time_wait=0.25,  # type: ignore[arg-type]  # a float works; the annotation says int
+                max_reconnect_attempts=-1,
+                ping_interval=5,
+                max_outstanding_pings=2,
+                pending_size=8 * 1024 * 1024,
+            )
+            await client.flush()
+
+        task = asyncio.ensure_future(login())
+        done, _ = await asyncio.wait({task, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
+        if task in done and not refused.done():
+            await task
+            return bus
+        task.cancel()
+        with contextlib.suppress(asyncio.CancelledError, Exception):
+            await task
+        if refused.done():
+            raise LoginRefusedError("NATS refuses the user or password of this process")
+        raise TimeoutError(f"NATS does not answer after {timeout_s} s")
+
+    @property
+    def connected(self) -> bool:
+        """Whether the line is up now."""
+        return self._client.is_connected
+
+    async def publish(self, subject: str, body: bytes, headers: Headers | None = None) -> None:
+        """Publish without acknowledgement; raise `Disconnected` when the line is down."""
+        self._require_line()
+        await self._client.publish(subject, body, headers=dict(headers) if headers is not None else None)
+
+    async def request(
+        self, subject: str, body: bytes = b"", *, headers: Headers | None = None, timeout_s: float = 5.0
+    ) -> Msg:
+        """Ask and wait; raise `NobodyThereError`, `NoAnswerError` or `Disconnected`."""
+        self._require_line()
+        try:
+            return await self._client.request(
+                subject, body, timeout=timeout_s, headers=dict(headers) if headers is not None else None
+            )
+        except nats.errors.NoRespondersError as error:
+            raise NobodyThereError(f"nobody answers on {subject}") from error
+        except nats.errors.TimeoutError as error:
+            raise NoAnswerError(f"no answer on {subject} in {timeout_s} s") from error
+        except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError) as error:
+            raise Disconnected(str(error)) from error
+
+    async def subscribe(self, subject: str, handler: MessageHandler) -> Subscription:
+        """Deliver each message of `subject` to `handler`, one at a time and in order."""
+        return await self._client.subscribe(subject, cb=handler)
+
+    def new_inbox(self) -> str:
+        """Make a subject under this connection's own inbox prefix."""
+        return self._client.new_inbox()
+
+    async def js_publish(self, message: Outgoing, *, timeout_s: float = 5.0, tries: int = 4) -> PubAck:
+        """Publish to a stream and wait for its PubAck; retry with the same id after 0.5, 1 and 2 s.
+
+        Raises the last of `NoAnswerError`, `NobodyThereError` (no stream), `Disconnected`; `BusError` at
+        once, since a refusal does not change by asking again.
+        """
+        for attempt in range(tries):
+            try:
+                return await self._store(message.subject, message.body, message.headers, timeout_s)
+            except (NoAnswerError, NobodyThereError, Disconnected):
+                if attempt + 1 == tries:
+                    raise
+                delay = RETRY_DELAYS[min(attempt, len(RETRY_DELAYS) - 1)]
+                await asyncio.sleep(delay * random.uniform(1.0, 1.25))
+        raise AssertionError("unreachable: the last try returns or raises")
+
+    async def js_publish_batch(self, messages: Sequence[Outgoing], *, timeout_s: float = 10.0) -> BatchResult:
+        """Store all messages or none, as one atomic batch of one stream (at most 500).
+
+        A batch that holds a known id is refused as a whole; it is then sent message by message, and the
+        stream drops the known ones. Raises as `js_publish` does; the caller tries again with the same ids.
+        """
+        if len(messages) > MAX_BATCH:
+            raise ValueError(f"{len(messages)} messages do not fit in one batch of {MAX_BATCH}")
+        if len(messages) < 2:
+            acks = [await self.js_publish(message, timeout_s=timeout_s) for message in messages]
+            return BatchResult(sum(not a.duplicate for a in acks), sum(a.duplicate for a in acks))
+        for attempt in range(8):
+            try:
+                async with self._batches:
+                    await self._send_batch(messages, timeout_s)
+                return BatchResult(len(messages), 0)
+            except BusError as error:
+                if error.code == BATCH_HAS_KNOWN_ID:
+                    return await self._publish_singly(messages, timeout_s)
+                if error.code != BATCHES_TOO_MANY or attempt == 7:
+                    raise
+                await asyncio.sleep(random.uniform(0.01, 0.05 * 2 ** min(attempt, 5)))
+        raise AssertionError("unreachable: the last attempt returns or raises")
+
+    async def kv_get(self, bucket: str, key: str, *, timeout_s: float = 2.0) -> KvEntry | None:
+        """Read the last value or marker of a key directly from the store; None if there is nothing."""
+        subject = f"$KV.{bucket}.{key}"
+        reply = await self.request(f"$JS.API.DIRECT.GET.KV_{bucket}.{subject}", timeout_s=timeout_s)
+        headers = reply.headers or {}
+        status = headers.get("Status")
+        if status == "404":
+            return None
+        if status is not None:
+            raise BusError(int(status), headers.get("Description", "direct get refused"))
+        return entry_of(key, reply.data, headers, int(headers["Nats-Sequence"]))
+
+    async def kv_put(self, bucket: str, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
+        """Write a key without looking; return its revision."""
+        headers = {} if ttl_s is None else {"Nats-TTL": f"{ttl_s}s"}
+        return (await self._store(f"$KV.{bucket}.{key}", value, headers, 2.0)).seq
+
+    async def kv_cas(
+        self,
+        bucket: str,
+        key: str,
+        value: bytes,
+        *,
+        last: int,
+        ttl_s: int | None = None,
+        timeout_s: float = 2.0,
+    ) -> int:
+        """Write a key only if its last revision is `last` (0: it never was); return the new revision.
+
+        Raises `CasConflictError`; `NoAnswerError` leaves open whether the write happened.
+        """
+        headers = {"Nats-Expected-Last-Subject-Sequence": str(last)}
+        if ttl_s is not None:
+            headers["Nats-TTL"] = f"{ttl_s}s"
+        return (await self._store(f"$KV.{bucket}.{key}", value, headers, timeout_s)).seq
+
+    async def kv_delete(self, bucket: str, key: str, *, last: int | None = None) -> int:
+        """Leave a deletion marker, only over revision `last` if given; return the marker's revision."""
+        headers = {"KV-Operation": "DEL"}
+        if last is not None:
+            headers["Nats-Expected-Last-Subject-Sequence"] = str(last)
+        return (await self._store(f"$KV.{bucket}.{key}", b"", headers, 2.0)).seq
+
+    async def flush(self, timeout_s: float = 5.0) -> None:
+        """Wait until the server has taken all that was published."""
+        await self._client.flush(timeout=timeout_s)  # type: ignore[arg-type]  # a float works
+
+    async def close(self) -> None:
+        """Send what is pending and close."""
+        self.closing = True
+        await self._client.close()
+
+    def _require_line(self) -> None:
+        # nats-py would buffer and send after the line is back: for a lease that is a lie about time.
+        if not self._client.is_connected:
+            raise Disconnected("not connected to NATS")
+
+    async def _store(self, subject: str, body: bytes, headers: Headers, timeout_s: float) -> PubAck:
+        ack = _decode_ack((await self.request(subject, body, headers=headers, timeout_s=timeout_s)).data)
+        _raise_refusal(ack)
+        return ack
+
+    async def _send_batch(self, messages: Sequence[Outgoing], timeout_s: float) -> None:
+        batch = uuid.uuid4().hex
+        last = len(messages)
+        for number, message in enumerate(messages, 1):
+            headers = {**message.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
+            if number == last:
+                headers["Nats-Batch-Commit"] = "1"
+            elif number > 1:
+                await self.publish(message.subject, message.body, headers)
+                continue
+            # The first answer tells at once whether a batch may be opened; the last one is the PubAck.
+            reply = await self.request(message.subject, message.body, headers=headers, timeout_s=timeout_s)
+            if reply.data:
+                _raise_refusal(_decode_ack(reply.data))
+
+    async def _publish_singly(self, messages: Sequence[Outgoing], timeout_s: float) -> BatchResult:
+        stored = duplicates = 0
+        for start in range(0, len(messages), 32):
+            acks = await asyncio.gather(
+                *(self.js_publish(message, timeout_s=timeout_s) for message in messages[start : start + 32])
+            )
+            duplicates += sum(ack.duplicate for ack in acks)
+            stored += sum(not ack.duplicate for ack in acks)
+        return BatchResult(stored, duplicates)
+
+
+def _raise_refusal(ack: PubAck) -> None:
+    if ack.error is not None:
+        kind = CasConflictError if ack.error.err_code in WRONG_LAST_SEQUENCE else BusError
+        raise kind(ack.error.err_code or ack.error.code, ack.error.description)
+
+
+def entry_of(key: str, data: bytes, headers: Headers, revision: int) -> KvEntry:
+    """Read a stored KV message: a value, or a marker left by a deletion or by the time to live."""
+    expired = headers.get("Nats-Marker-Reason") == "MaxAge"
+    if expired or "Nats-Marker-Reason" in headers or headers.get("KV-Operation") in ("DEL", "PURGE"):
+        return KvEntry(key, None, revision, expired)
+    return KvEntry(key, data, revision)

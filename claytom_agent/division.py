@@ -1,0 +1,377 @@
+"""One division on its host: manifest, agents, presence, samples and hello, under one lease and one epoch."""
+
+import asyncio
+import logging
+import random
+import time
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import Final
+
+import msgspec
+
+from claytom_agent import corporate, kpi, presence
+from claytom_agent.agents import Agent, RestartPolicy
+from claytom_agent.client import (
+    Bus,
+    BusError,
+    Disconnected,
+    NoAnswerError,
+    NobodyThereError,
+    event_headers,
+    iso,
+)
+from claytom_agent.leases import Lease
+from claytom_agent.manifest import Manifest, ManifestError, Settings, covers, decode_manifest
+from claytom_agent.messages import (
+    PROTOCOL,
+    Goodbye,
+    Hello,
+    Pong,
+    Refused,
+    Scope,
+    Shard,
+    Welcome,
+    ce_type,
+    decode,
+    encode,
+)
+from claytom_agent.roster import Roster
+from claytom_agent.spool import Build, Spool
+from claytom_agent.subjects import DivisionKey, command, parse_division_key
+from claytom_agent.timers import Job, Timers
+
+log = logging.getLogger("claytom_agent.division")
+
+SEATS_BUCKET: Final = "CT_SEATS"
+_FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
+
+
+@dataclass(frozen=True, slots=True)
+class DivisionTimes:
+    """Seconds. The intervals of samples and presence come from the manifest."""
+
+    manifest: float = 30.0
+    """Between two readings of the manifest without a hint."""
+    soon: float = 0.25
+    """After a change that others wait for, until presence tells it."""
+    report: float = 1.5
+    """Within which a requested full presence is sent."""
+    hello_ceiling: float = 60.0
+
+
+@dataclass(slots=True)
+class Surroundings:
+    """What the divisions of a host share."""
+
+    bus: Bus
+    spool: Spool
+    host: str
+    chaos: bool = False
+    policy: RestartPolicy = field(default_factory=RestartPolicy)
+    times: DivisionTimes = field(default_factory=DivisionTimes)
+
+
+class Division:
+    """Runs the agents of one division for as long as its lease holds. `start()`, then `stop()`."""
+
+    def __init__(self, lease: Lease, around: Surroundings) -> None:
+        self.lease = lease
+        self.key: DivisionKey = parse_division_key(lease.key)
+        self.manifest: Manifest | None = None
+        self.settings = Settings()
+        self._around = around
+        self._times = around.times
+        self._timers = Timers()
+        self.roster = Roster(self.key.unit, self._timers, around.policy, self._transition)
+        self._head = presence.PresenceHead(self.key.unit, around.host, lease.key, lease.epoch)
+        self._tasks: list[asyncio.Task[None]] = []
+        self._flush_due = False
+        self._delta_due = False
+        self._brief_day = ""
+
+    @property
+    def agents(self) -> dict[int | str, Agent]:
+        """The agents by seat: ordinal, or name of a corporate seat."""
+        return self.roster.agents
+
+    def start(self) -> None:
+        """Begin to run the division."""
+        loop = asyncio.get_running_loop()
+        self._tasks = [loop.create_task(self._run()), loop.create_task(self._say_hello())]
+
+    def stop(self) -> None:
+        """Stop at once; nothing of this division acts afterwards. What is in the spool is still sent."""
+        for task in self._tasks:
+            task.cancel()
+        self.roster.close()
+        self._around.spool.forget(self.lease.key, self.lease.epoch)
+
+    def acting(self) -> bool:
+        """Whether the lease lets the division act now."""
+        return self.lease.valid(time.monotonic())
+
+    def covers(self, ordinal: int) -> bool:
+        """Whether the manifest lists this seat."""
+        return self.manifest is not None and covers(self.manifest, ordinal)
+
+    # -- the run --------------------------------------------------------------------------------------------
+
+    async def _run(self) -> None:
+        await self._first_manifest()
+        timers, times = self._timers, self._times
+        timers.soon(self._presence_full)
+        self._every(lambda: self.settings.presence_interval_s, self._presence_delta)
+        self._every(lambda: self.settings.presence_full_s, self._presence_full)
+        self._every(lambda: times.manifest * random.uniform(0.9, 1.1), self.refresh)
+        if self.key.corporate:
+            timers.soon(self._brief)
+            self._every(lambda: times.manifest, self._brief)
+        self._schedule_kpi()
+        while True:
+            try:
+                await timers.run()
+            except Exception:  # one bad job must not silence three hundred agents
+                log.exception("division %s: a job failed", self.lease.key)
+
+    async def _first_manifest(self) -> None:
+        failures = 0
+        while self.manifest is None:
+            await self.refresh()
+            if self.manifest is None:
+                failures += 1
+                if failures in (1, 10) or failures % 60 == 0:
+                    log.warning("division %s has no manifest yet", self.lease.key)
+                await asyncio.sleep(random.uniform(0.5, 1.0) * min(0.2 * 2 ** min(failures, 8), 10.0))
+
+    def _every(self, interval: Callable[[], float], job: Callable[[], Awaitable[None]]) -> None:
+        """Repeat a job, first after a random part of its interval so that the divisions of a host spread."""
+
+        def again() -> Awaitable[None] | None:
+            self._timers.after(interval(), again)
+            return job() if self.acting() else None
+
+        self._timers.after(interval() * random.uniform(0.3, 1.0), again)
+
+    def soon(self, job: Job) -> None:
+        """Run a job of the division in its turn."""
+        self._timers.soon(job)
+
+    # -- the manifest ---------------------------------------------------------------------------------------
+
+    async def refresh(self) -> None:
+        """Read the manifest and make the agents as it says; an older or the same generation changes nothing."""
+        try:
+            entry = await self._around.bus.kv_get(SEATS_BUCKET, self.lease.key)
+        except _FAULTS as error:
+            log.debug("manifest of %s: %s", self.lease.key, error)
+            return
+        if entry is None or entry.value is None:
+            return
+        try:
+            manifest = decode_manifest(self.lease.key, entry.value)
+        except ManifestError:
+            log.exception("manifest refused; the last good one stays")
+            return
+        if self.manifest is not None and manifest.generation <= self.manifest.generation:
+            return
+        self.settings = manifest.settings
+        new = self.roster.apply(manifest)
+        self.manifest = manifest
+        await self.roster.run_all(new)
+        self._tell_soon()
+
+    # -- presence -------------------------------------------------------------------------------------------
+
+    def report(self) -> None:
+        """Send full presence within two seconds, as asked by the portal."""
+        self._timers.after(random.uniform(0.0, self._times.report), self._presence_full)
+
+    def _tell_soon(self) -> None:
+        if not self._delta_due:
+            self._delta_due = True
+            self._timers.after(self._times.soon, self._presence_delta)
+
+    async def _presence_full(self) -> None:
+        await self._publish_presence(full=True)
+
+    async def _presence_delta(self) -> None:
+        self._delta_due = False
+        await self._publish_presence(full=False)
+
+    async def _publish_presence(self, *, full: bool) -> None:
+        if self.manifest is None or not self.acting():
+            return
+        roster, now = self.roster, time.monotonic()
+        everyone = roster.agents.values()
+        listed = presence.entries(everyone if full else roster.changed.values(), now)
+        message = presence.presence_message(
+            self._head,
+            everyone,
+            listed + roster.gone,
+            generation=self.manifest.generation,
+            full=full,
+            degraded=roster.degraded,
+        )
+        try:
+            await self._around.bus.publish(message.subject, message.body, message.headers)
+        except Disconnected:
+            return
+        roster.changed.clear()
+        roster.gone.clear()
+
+    # -- state reports --------------------------------------------------------------------------------------
+
+    def _transition(self) -> None:
+        if not self._flush_due:
+            self._flush_due = True
+            self._timers.after(0.05, self._flush_transitions)
+
+    def _flush_transitions(self) -> None:
+        self._flush_due = False
+        pending = self.roster.transitions
+        builders = [presence.state_builder(self._head, t.agent, t.before, t.after, t.reason) for t in pending]
+        if self._spool(presence.STATE_STREAM, builders):
+            pending.clear()
+            self._tell_soon()
+        else:
+            self._flush_due = True
+            self._timers.after(1.0, self._flush_transitions)
+
+    def _spool(self, stream: str, builders: list[Build]) -> bool:
+        return self._around.spool.add(self.lease.key, self.lease.epoch, stream, builders)
+
+    # -- samples --------------------------------------------------------------------------------------------
+
+    def _schedule_kpi(self) -> None:
+        due = kpi.next_round(self.lease.key, self.settings.kpi_interval_s, time.time())
+        self._timers.after(due - time.time(), lambda: self._kpi_round(due))
+
+    async def _kpi_round(self, due: float) -> None:
+        interval = self.settings.kpi_interval_s
+        self._schedule_kpi()
+        if self.acting():
+            await self.sample(max(due, time.time()), interval)
+
+    async def sample(self, at: float, interval_s: float) -> int:
+        """Run a shift of every agent and spool its sample; return how many."""
+        at = round(at, 3)
+        roster = self.roster
+        working = [a for a in roster.agents.values() if a.desired == "run" and a.state in ("idle", "busy")]
+        if not working or not self._around.spool.room(len(working)):
+            return 0
+        stamp = f"{self.lease.key}.{self.lease.epoch}"
+        builders: list[Build] = []
+        for count, agent in enumerate(working, 1):
+            output = await roster.shift(agent, at)
+            if output is not None and output.kpis:
+                builders.append(kpi.sample_builder(agent, output, at, interval_s, stamp))
+            if count % 100 == 0:
+                await asyncio.sleep(0)
+        self._spool(kpi.STREAM, builders)
+        return len(builders)
+
+    async def _brief(self) -> None:
+        day = datetime.now(UTC).date().isoformat()
+        seats = [agent for agent in self.roster.agents.values() if agent.state != "failed"]
+        if (
+            day != self._brief_day
+            and seats
+            and self._spool(corporate.STREAM, [corporate.brief_builder(self._head, seats, day)])
+        ):
+            self._brief_day = day
+
+    # -- the portal -----------------------------------------------------------------------------------------
+
+    async def _say_hello(self) -> None:
+        """Ask for terms until welcomed. Without an answer the division runs on alone."""
+        wait = 1.0
+        while True:
+            if self.manifest is not None:
+                retry = await self._hello()
+                if retry is None:
+                    return
+                if retry > 0:
+                    wait = retry
+                await asyncio.sleep(random.uniform(0.5, 1.0) * wait)
+                wait = min(wait * 2, self._times.hello_ceiling)
+            else:
+                await asyncio.sleep(0.2)
+
+    async def _hello(self) -> float | None:
+        """Return None when welcomed, else the seconds that the portal asks to wait (0: no answer)."""
+        body = Hello(PROTOCOL, self._shard(), self._head.host, self.lease.epoch)
+        try:
+            reply = await self._around.bus.request(
+                command(self.key.unit, "hello"), encode(body), headers=self._headers("agent.hello")
+            )
+            answer = decode(Welcome, reply.data)
+        except _FAULTS:
+            return 0.0
+        except msgspec.DecodeError:
+            return self._refusal(reply.data)
+        settings = self.settings
+        self.settings = Settings(
+            kpi_interval_s=answer.kpi_interval_s or settings.kpi_interval_s,
+            presence_interval_s=answer.presence_interval_s or settings.presence_interval_s,
+            presence_full_s=settings.presence_full_s,
+        )
+        return None
+
+    def _refusal(self, data: bytes) -> float:
+        try:
+            refused = decode(Refused, data)
+        except msgspec.DecodeError:
+            log.warning("division %s: the answer to hello is not understood", self.lease.key)
+            return 5.0
+        log.warning("division %s: hello refused (%s)", self.lease.key, refused.code)
+        return max(0.5, refused.retry_after_s)
+
+    async def goodbye(self, reason: str) -> None:
+        """Tell the portal that the division is given back; best effort."""
+        body = Goodbye(self._shard(), self._head.host, self.lease.epoch, reason)
+        try:
+            await self._around.bus.request(
+                command(self.key.unit, "goodbye"),
+                encode(body),
+                headers=self._headers("agent.goodbye"),
+                timeout_s=1.0,
+            )
+        except _FAULTS:
+            return
+
+    def _shard(self) -> Shard:
+        return Shard(self.lease.key, len(self.roster.agents))
+
+    def _headers(self, name: str) -> dict[str, str]:
+        return event_headers(
+            ce_type=ce_type(name),
+            source=f"host/{self._head.host}",
+            id=f"{name}-{self.lease.key}-{self.lease.epoch}",
+            time=iso(),
+            epoch=self.lease.epoch,
+            dedup=False,
+        )
+
+    # -- what others ask ------------------------------------------------------------------------------------
+
+    def pong(self, agent: Agent) -> Pong:
+        """Answer `agent.ping`."""
+        return Pong(agent.subject, agent.state, self.lease.epoch, self._head.host)
+
+    def break_agents(self, subjects: set[str]) -> None:
+        """Make these agents fail at every run, and run them now (fault injection, only with `--chaos`)."""
+        hit = [agent for agent in self.roster.agents.values() if agent.subject in subjects]
+        for agent in hit:
+            agent.broken = True
+        if hit:
+            self._timers.soon(lambda: self.roster.run_all(hit))
+
+    def obey(self, verb: str, scope: Scope) -> None:
+        """Pause or resume what the scope names, until a manifest of a higher generation says otherwise."""
+        named = set(scope.agents)
+        for agent in self.roster.agents.values():
+            if (not named or agent.subject in named) and (not scope.roles or agent.group.role in scope.roles):
+                self.roster.set_desired(agent, "paused" if verb == "pause" else "run")
+        self._tell_soon()

@@ -1,0 +1,54 @@
+"""KPI samples: the brief's JSON unchanged, with headers that say who claims it, once per interval."""
+
+from datetime import UTC, datetime
+from hashlib import blake2b
+from typing import Final
+
+from claytom_agent.agents import Agent
+from claytom_agent.client import Outgoing, event_headers, iso
+from claytom_agent.messages import ce_type, encode
+from claytom_agent.spool import Build
+from claytom_agent.subjects import metrics
+from claytom_agent.workers.base import Output
+
+STREAM: Final = "CT_KPI"
+_CE_TYPE: Final = ce_type("kpi.sample")
+
+
+def next_round(division: str, interval_s: float, now: float) -> float:
+    """Return the Unix time of a division's next round: each has its own phase, so that the load is even."""
+    phase = int.from_bytes(blake2b(division.encode(), digest_size=4).digest()) / 2**32 * interval_s
+    rounds = (now - phase) // interval_s + 1
+    return rounds * interval_s + phase
+
+
+def sample_id(agent: Agent, at: float, interval_s: float) -> str:
+    """`kpi-<unit>-<agentId>-<Unix time rounded to the interval>`; a corporate seat's id begins with its body."""
+    name = f"{agent.group.role}.{agent.id}" if isinstance(agent.key, str) else agent.id
+    return f"kpi-{agent.group.unit}-{name}-{int(at // interval_s * interval_s)}"
+
+
+def sample_builder(agent: Agent, output: Output, at: float, interval_s: float, stamp: str) -> Build:
+    """Prepare one sample taken at Unix time `at`; `stamp` is `<division>.<epoch>` of its sequence number."""
+    group = agent.group
+    ts = iso(datetime.fromtimestamp(at, UTC))
+    body = encode(
+        {"ts": ts, "subsidiary": group.unit, "role": group.role, "kpis": output.kpis, "okrs": output.okrs}
+    )
+    identity = sample_id(agent, at, interval_s)
+    source, generation = agent.subject, agent.header_generation
+    epoch = int(stamp.rpartition(".")[2])
+
+    def build(number: int) -> Outgoing:
+        headers = event_headers(
+            ce_type=_CE_TYPE,
+            source=source,
+            id=identity,
+            time=ts,
+            epoch=epoch,
+            seq=f"{stamp}.{number}",
+            generation=generation,
+        )
+        return Outgoing(metrics(group.unit, "kpi"), body, headers)
+
+    return build

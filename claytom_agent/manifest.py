@@ -1,0 +1,129 @@
+"""The manifest of a division: which seats exist, in which generation, and what they shall do.
+
+The portal writes one per division to the bucket `CT_SEATS`; it is the desired state, hosts make it real.
+"""
+
+from collections.abc import Iterator
+from typing import Annotated, Any, Final, Literal, NamedTuple
+
+import msgspec
+from msgspec import Meta
+
+from claytom_agent.messages import Desired
+from claytom_agent.subjects import CORPORATE, ROLE_CODES, SubjectError, parse_division_key
+
+MAX_SEATS: Final = 50_000
+
+Generation = Annotated[int, Meta(ge=1, le=999_999)]
+Seconds = Annotated[float, Meta(gt=0, le=86_400)]
+
+
+class BlueprintRef(msgspec.Struct, frozen=True):
+    """The recipe of a seat group: name, version and the digest of its content."""
+
+    name: str = ""
+    version: int = 1
+    digest: str = ""
+
+
+class WorkerSpec(msgspec.Struct, frozen=True):
+    """Which worker runs the agents of a seat group, with its parameters."""
+
+    kind: str = "sim"
+    params: dict[str, Any] = {}
+
+
+class SeatGroup(msgspec.Struct, frozen=True):
+    """Seats of one role (ranges of ordinals, both ends included) or of one body (names and duties)."""
+
+    role: str
+    code: str = ""
+    ordinals: list[tuple[int, int]] = []
+    names: list[str] = []
+    duties: dict[str, str] = {}
+    blueprint: BlueprintRef = BlueprintRef()
+    worker: WorkerSpec = WorkerSpec()
+
+
+class Settings(msgspec.Struct, frozen=True):
+    """Intervals in seconds."""
+
+    kpi_interval_s: Seconds = 60.0
+    presence_interval_s: Seconds = 5.0
+    presence_full_s: Seconds = 60.0
+
+
+class Manifest(msgspec.Struct, frozen=True):
+    """The desired state of one division; `generations` and `desired` hold the exceptions."""
+
+    v: Literal[1]
+    subsidiary: str
+    division: str
+    generation: Annotated[int, Meta(ge=0)]
+    seats: list[SeatGroup]
+    generations: dict[str, Generation] = {}
+    desired: dict[str, Desired] = {}
+    settings: Settings = Settings()
+
+
+class SeatSpec(NamedTuple):
+    """One seat as the manifest wants it; `key` is the ordinal, or the name of a corporate seat."""
+
+    key: int | str
+    group: SeatGroup
+    generation: int
+    desired: Desired
+    duty: str
+
+
+class ManifestError(ValueError):
+    """A manifest that cannot be run; the text says why."""
+
+
+_decoder = msgspec.json.Decoder(Manifest)
+
+
+def decode_manifest(key: str, data: bytes) -> Manifest:
+    """Decode and check the manifest of division `key`; raise `ManifestError`."""
+    try:
+        manifest = _decoder.decode(data)
+        parse_division_key(key)
+    except (msgspec.DecodeError, SubjectError) as error:
+        raise ManifestError(f"manifest of {key}: {error}") from error
+    if f"{manifest.subsidiary}.{manifest.division}" != key:
+        raise ManifestError(f"manifest of {key} says it is of {manifest.subsidiary}.{manifest.division}")
+    total = 0
+    for group in manifest.seats:
+        if manifest.subsidiary == CORPORATE:
+            if group.role != manifest.division:
+                raise ManifestError(f"manifest of {key}: seats of body {group.role!r}")
+            total += len(group.names)
+            continue
+        if ROLE_CODES.get(group.role) != group.code:
+            raise ManifestError(f"manifest of {key}: role {group.role!r} with code {group.code!r}")
+        for first, last in group.ordinals:
+            if not 1 <= first <= last:
+                raise ManifestError(f"manifest of {key}: seats {first}..{last} are no range")
+            total += last - first + 1
+    if total > MAX_SEATS:
+        raise ManifestError(f"manifest of {key}: {total} seats, at most {MAX_SEATS} fit in a division")
+    return manifest
+
+
+def expand(manifest: Manifest) -> Iterator[SeatSpec]:
+    """Yield every seat of the manifest with its generation and desired state."""
+    generations, desired = manifest.generations, manifest.desired
+    for group in manifest.seats:
+        for name in group.names:
+            yield SeatSpec(
+                name, group, generations.get(name, 1), desired.get(name, "run"), group.duties.get(name, "")
+            )
+        for first, last in group.ordinals:
+            for ordinal in range(first, last + 1):
+                text = str(ordinal)
+                yield SeatSpec(ordinal, group, generations.get(text, 1), desired.get(text, "run"), "")
+
+
+def covers(manifest: Manifest, ordinal: int) -> bool:
+    """Say whether the seat with this ordinal belongs to the division."""
+    return any(first <= ordinal <= last for group in manifest.seats for first, last in group.ordinals)
