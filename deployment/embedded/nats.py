@@ -92,7 +92,7 @@ class Nats(Server):
 
     name = "nats"
     title = "NATS"
-    listen = LOOPBACK
+    listen: str = LOOPBACK
     """Another address lets agent hosts of other machines connect."""
 
     def prepare(self) -> None:
@@ -138,6 +138,5 @@ class Nats(Server):
             "NATS_SYS_URL": ("sys", self.credentials.nats_sys),
         }
         return {
-            name: f"nats://{user}:{password}@{LOOPBACK}:{self.port}"
-            for name, (user, password) in passwords.items()
+            name: f"nats://{user}:{password}@{LOOPBACK}:{self.port}" for name, (user, password) in passwords.items()
         }

@@ -2,6 +2,8 @@
 
 import socket
 
+from deployment.embedded.errors import EmbeddedError
+
 LOOPBACK = "127.0.0.1"
 
 
@@ -25,6 +27,18 @@ def reserve(preferred: int = 0) -> Reservation:
         except OSError:
             pass  # somebody listens there: any other port serves as well
     return _bind(0)
+
+
+def reserve_exactly(port: int) -> Reservation:
+    """Reserve this port and no other.
+
+    Raises:
+        EmbeddedError: somebody listens there.
+    """
+    try:
+        return _bind(port)
+    except OSError as error:
+        raise EmbeddedError(f"Port {port} is taken ({error.strerror}). Choose another one.") from error
 
 
 def _bind(port: int) -> Reservation:

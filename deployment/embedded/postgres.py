@@ -74,6 +74,11 @@ def find_binaries() -> Path:
     )
 
 
+def outside_data(directory: Path) -> Path:
+    """Where the data of ``directory`` are when `nobody` owns them."""
+    return NOBODY_DATA / sha256(os.fsencode(directory)).hexdigest()[:16]
+
+
 @cache
 def choose_identity() -> Identity:
     """As whom PostgreSQL can run here: it refuses root.
@@ -90,8 +95,8 @@ def choose_identity() -> Identity:
             return identity
     raise EmbeddedError(
         "PostgreSQL refuses to run as root, user namespaces are not allowed here, and `nobody` cannot "
-        f"execute {postgres}. Run as an ordinary user, or move the checkout to where `nobody` can read it, or set "
-        "DATABASE_URL."
+        f"execute {postgres}. Run as an ordinary user, or move the checkout to where `nobody` can read it, "
+        "or set DATABASE_URL."
     )
 
 
@@ -108,7 +113,7 @@ class Postgres(Server):
     def data(self) -> Path:
         """The cluster's directory."""
         if self.identity is Identity.NOBODY:
-            return NOBODY_DATA / sha256(os.fsencode(self.directory)).hexdigest()[:16] / "data"
+            return outside_data(self.directory) / "data"
         return self.directory / "data"
 
     def prepare(self) -> None:
@@ -189,9 +194,7 @@ class Postgres(Server):
         while is_alive(pid) and time.monotonic() < deadline:
             time.sleep(0.05)
         if is_alive(pid):
-            raise EmbeddedError(
-                f"Process {pid} still serves {self.data} and does not stop. End it and try again."
-            )
+            raise EmbeddedError(f"Process {pid} still serves {self.data} and does not stop. End it and try again.")
 
     def command(self) -> list[str]:
         """The program and its arguments; waits for the end of initdb."""
@@ -202,7 +205,12 @@ class Postgres(Server):
         """Whether it accepts the superuser's password."""
         try:
             psycopg.connect(self.superuser_url("postgres"), connect_timeout=2).close()
-        except psycopg.OperationalError:
+        except psycopg.OperationalError as error:
+            if "password authentication failed" in str(error):
+                raise EmbeddedError(
+                    f"The password in secrets.json is not that of {self.data}: bring the file back, or give the "
+                    "data up with `make reset`."
+                ) from error
             return False
         return True
 
@@ -224,13 +232,9 @@ class Postgres(Server):
         with psycopg.connect(self.superuser_url("postgres"), autocommit=True) as connection:
             connection.execute((SQL / "roles.sql").read_bytes())
             for role, password in passwords.items():
-                digest = connection.pgconn.encrypt_password(
-                    password.encode(), role.encode(), b"scram-sha-256"
-                )
+                digest = connection.pgconn.encrypt_password(password.encode(), role.encode(), b"scram-sha-256")
                 connection.execute(
-                    sql.SQL("alter role {} password {}").format(
-                        sql.Identifier(role), sql.Literal(digest.decode())
-                    )
+                    sql.SQL("alter role {} password {}").format(sql.Identifier(role), sql.Literal(digest.decode()))
                 )
             if not connection.execute("select 1 from pg_database where datname = %s", [DATABASE]).fetchone():
                 connection.execute(

@@ -27,7 +27,7 @@ class Credentials:
     nats_sys: str = field(default_factory=_password)
     secret_key: str = field(default_factory=lambda: secrets.token_urlsafe(48))
     administrator: str = field(default_factory=_password)
-    api_token: str = ""  # issued by the portal at the first start
+    api_token: str = field(default_factory=_password)
 
     @classmethod
     def load(cls, path: Path) -> Self:
@@ -41,6 +41,10 @@ class Credentials:
         if asdict(credentials) != stored:
             credentials.save(path)
         return credentials
+
+    def appear_in(self, url: str) -> bool:
+        """Whether ``url`` names one of the servers that these secrets were made for."""
+        return any(value and value in url for value in asdict(self).values())
 
     def save(self, path: Path) -> None:
         """Write all of it atomically, mode 0600."""

@@ -59,7 +59,7 @@ class Server(ABC):
     def urls(self) -> dict[str, str]:
         """The environment variables that name this server."""
 
-    def start(self) -> None:
+    def start(self) -> subprocess.Popen[bytes]:
         """Start the program; call ``prepare`` before, and again before each further start.
 
         Raises:
@@ -73,6 +73,7 @@ class Server(ABC):
             death_signal=self.stop_signal,
             identity=self.identity,
         )
+        return self.process
 
     def wait_ready(self, seconds: float = 30.0) -> None:
         """Return when the server answers.

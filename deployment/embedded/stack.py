@@ -4,7 +4,7 @@ from collections.abc import Collection
 from pathlib import Path
 
 from deployment.embedded.nats import Nats
-from deployment.embedded.ports import reserve
+from deployment.embedded.ports import LOOPBACK, reserve
 from deployment.embedded.postgres import Postgres
 from deployment.embedded.redis import Redis
 from deployment.embedded.secrets import Credentials
@@ -27,6 +27,7 @@ class Stack:
         usual_ports: bool = True,
         durable: bool = True,
         without: Collection[str] = (),
+        nats_listen: str = LOOPBACK,
     ) -> None:
         self.servers: dict[str, Server] = {}
         kinds: tuple[type[Server], ...] = (Postgres, Redis, Nats)
@@ -39,6 +40,8 @@ class Stack:
                     reservation=reserve(USUAL_PORTS[kind.name] if usual_ports else 0),
                     durable=durable,
                 )
+        if isinstance(server := self.servers.get(Nats.name), Nats):
+            server.listen = nats_listen
 
     @property
     def postgres(self) -> Postgres | None:

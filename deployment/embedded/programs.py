@@ -1,0 +1,87 @@
+"""The processes of the portal: what the supervisor starts here, and what compose and Kubernetes start elsewhere."""
+
+import signal
+import subprocess
+import sys
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from deployment.embedded.environment import REPOSITORY
+from deployment.embedded.ports import LOOPBACK, Reservation
+from deployment.embedded.process import spawn
+
+PROCESSES = ("web", "live", "worker", "beat", "bus", "ingest", "host")
+"""The process list; `host` may run many times."""
+
+MANAGE = (sys.executable, str(REPOSITORY / "manage.py"))
+NOT_FOR_HOSTS = ("DATABASE_", "REDIS_URL", "SECRET_KEY", "NATS_URL", "NATS_SYS_URL", "ADMIN_")
+"""Prefixes of variables that an agent host must not know: it has no database access."""
+
+
+@dataclass
+class Program:
+    """One process of the portal, a direct child in a session of its own."""
+
+    name: str
+    command: Sequence[str]
+    env: Mapping[str, str]
+    logs: Path
+    reservation: Reservation | None = None
+    stop_signal: signal.Signals = signal.SIGTERM
+    process: subprocess.Popen[bytes] | None = field(default=None, init=False)
+
+    @property
+    def log(self) -> Path:
+        """Where its output goes."""
+        return self.logs / f"{self.name}.log"
+
+    def prepare(self) -> None:
+        """Let it have its port."""
+        if self.reservation is not None:
+            self.reservation.release()
+
+    def start(self) -> subprocess.Popen[bytes]:
+        """Start it; it ends when the supervisor does."""
+        self.process = spawn(
+            self.command, log=self.log, env=self.env, cwd=REPOSITORY, death_signal=self.stop_signal
+        )
+        return self.process
+
+
+def granian(interface: str, application: str, port: int) -> list[str]:
+    """The command of a web server; one worker, because two cores also run the rest."""
+    return [
+        *(sys.executable, "-m", "granian", "--interface", interface, "--host", LOOPBACK),
+        *("--port", str(port), "--workers", "1", "--no-ws", application),
+    ]
+
+
+def programs(
+    *,
+    env: Mapping[str, str],
+    logs: Path,
+    web: Reservation,
+    live: Reservation,
+    hosts: int,
+    chaos: bool,
+) -> list[Program]:
+    """Every process of one machine, hosts first because the agents take longest to be live."""
+    celery = [sys.executable, "-m", "celery", "--app", "config"]
+    worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", "2", "--without-gossip", "--without-mingle"]
+    for_hosts = {name: value for name, value in env.items() if not name.startswith(NOT_FOR_HOSTS)}
+    host = [sys.executable, "-m", "claytom_agent", "host", *(("--chaos",) if chaos else ())]
+    return [
+        *(Program(name, host, for_hosts, logs) for name in host_names(hosts)),
+        Program("ingest", [*MANAGE, "ingest"], env, logs),
+        Program("bus", [*MANAGE, "bus"], env, logs),
+        Program("web", granian("wsgi", "config.wsgi:application", web.port), env, logs, web),
+        Program("worker", worker, env, logs),
+        Program("live", granian("asgi", "config.asgi:application", live.port), env, logs, live),
+        Program("beat", [*celery, "beat", "--loglevel", "INFO", "--pidfile", ""], env, logs),
+    ]
+
+
+def host_names(hosts: int) -> list[str]:
+    """``host`` for a single one, else ``host-1`` and so on."""
+    return ["host"] if hosts == 1 else [f"host-{number}" for number in range(1, hosts + 1)]

@@ -1,0 +1,84 @@
+"""`manage.py prepare`: bring database, streams, holding, administrator and static files to this version.
+
+Idempotent, and quick when there is nothing to do, because each start runs it.
+"""
+
+import hashlib
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from django.conf import settings
+from django.contrib.staticfiles.finders import get_finders
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import connections
+from django.db.migrations.executor import MigrationExecutor
+
+from deployment.embedded.up import STEP
+
+HOLDING = Path("holding/data/holding.yaml")
+
+
+class Command(BaseCommand):
+    """Everything that must be done once before the processes of a version start."""
+
+    help = "Migrate, create streams, load the holding, ensure the administrator, collect static files."
+    requires_system_checks = ()
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--holding", type=Path, default=settings.BASE_DIR / HOLDING, metavar="FILE")
+
+    def handle(self, *args: Any, **options: Any) -> None:
+        self._do("Database", self._migrate)
+        self._do("Streams", lambda: self._call("ensure_streams"))
+        self._do("Holding", lambda: self._call("load_holding", options["holding"], yes=True))
+        self._do("Administrator", self._ensure_administrator)
+        self._do("Static files", self._collect_static)
+
+    def _do(self, title: str, step: Callable[[], str]) -> None:
+        self.stdout.write(f"{STEP}{title}: {step()}")
+        self.stdout.flush()
+
+    def _call(self, command: str, *args: Any, **options: Any) -> str:
+        call_command(command, *args, stdout=self.stdout, stderr=self.stderr, **options)
+        return "ready"
+
+    def _migrate(self) -> str:
+        """Migrate as the owner of the tables; the command itself costs half a second with nothing to do."""
+        executor = MigrationExecutor(connections["owner"])
+        pending = executor.migration_plan(executor.loader.graph.leaf_nodes())
+        if not pending:
+            return "up to date"
+        self._call("migrate", database="owner", interactive=False, verbosity=0)
+        return f"{len(pending)} migrations applied"
+
+    def _ensure_administrator(self) -> str:
+        """Without a password of the environment there is nobody to make: people come from elsewhere."""
+        if not os.environ.get("ADMIN_PASSWORD"):
+            return "not asked for (ADMIN_PASSWORD is not set)"
+        username = os.environ.get("ADMIN_USERNAME", "admin")
+        with Path(os.devnull).open("w") as nowhere:  # it prints the password, which belongs into no log
+            call_command("ensure_administrator", username=username, stdout=nowhere)
+        return username
+
+    def _collect_static(self) -> str:
+        """Collect when a source file changed since the last time."""
+        stamp = Path(settings.STATIC_ROOT) / ".sources"
+        digest = sources_digest()
+        if stamp.exists() and stamp.read_text() == digest:
+            return "up to date"
+        self._call("collectstatic", interactive=False, verbosity=0, clear=True)
+        stamp.write_text(digest)
+        return "collected"
+
+
+def sources_digest() -> str:
+    """SHA-256 over name, size and time of every static source file, and the storage that renders them."""
+    digest = hashlib.sha256(repr(settings.STORAGES["staticfiles"]).encode())
+    for finder in get_finders():
+        for name, storage in finder.list([]):
+            stat = Path(storage.path(name)).stat()
+            digest.update(f"{name}\0{stat.st_size}\0{stat.st_mtime_ns}\n".encode())
+    return digest.hexdigest()
