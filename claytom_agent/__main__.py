@@ -2,6 +2,7 @@
 
 import argparse
 import asyncio
+import gc
 import logging
 import os
 import signal
@@ -69,6 +70,7 @@ async def _host(options: argparse.Namespace) -> int:
     for slug in options.subsidiary:
         if slug != CORPORATE:
             check_subsidiary(slug)
+    gc.set_threshold(20_000, 20, 50)  # tens of thousands of agents live as long as the process
     host = Host(
         HostOptions(
             url=options.nats,

@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import time
 import uuid
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ RETRY_DELAYS: Final = (0.5, 1.0, 2.0)
 WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 BATCH_HAS_KNOWN_ID: Final = 10201
 BATCHES_TOO_MANY: Final = 10210
+BATCHES_NOT_ALLOWED: Final = 10174
 
 MessageHandler = Callable[[Msg], Awaitable[None]]
 Headers = Mapping[str, str]
@@ -112,8 +114,8 @@ class BatchResult:
 
 def iso(moment: datetime | None = None) -> str:
     """Format as RFC 3339 in UTC with milliseconds and `Z`; the present if none is given."""
-    moment = moment or datetime.now(UTC)
-    return moment.astimezone(UTC).strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    moment = datetime.now(UTC) if moment is None else moment.astimezone(UTC)
+    return moment.isoformat(timespec="milliseconds")[:-6] + "Z"
 
 
 def event_headers(
@@ -156,6 +158,7 @@ class Bus:
         self.closed = asyncio.Event()
         """Set when the connection is given up: by `close()`, or by a server that refuses the login."""
         self.closing = False
+        self._complaints: dict[str, float] = {}
         self.on_reconnect: list[Callable[[], None]] = []
 
     @classmethod
@@ -172,7 +175,7 @@ class Bus:
 
         async def on_error(error: Exception) -> None:
             # Denied publishes and JetStream calls appear nowhere else: their callers only see a timeout.
-            log.warning("NATS: %s", str(error) or type(error).__name__)
+            bus.complain(str(error) or type(error).__name__)
             if isinstance(error, nats.errors.AuthorizationError) and not refused.done():
                 refused.set_result(None)
 
@@ -217,6 +220,15 @@ class Bus:
             raise LoginRefusedError("NATS refuses the user or password of this process")
         raise TimeoutError(f"NATS does not answer after {timeout_s} s")
 
+    def complain(self, text: str) -> None:
+        """Log a fault of the line, the same one at most every 30 s: four a second would bury the rest."""
+        now = time.monotonic()
+        if now - self._complaints.get(text, -60.0) > 30.0 and not self.closing:
+            if len(self._complaints) > 100:
+                self._complaints.clear()
+            self._complaints[text] = now
+            log.warning("NATS: %s", text)
+
     @property
     def connected(self) -> bool:
         """Whether the line is up now."""
@@ -225,7 +237,11 @@ class Bus:
     async def publish(self, subject: str, body: bytes, headers: Headers | None = None) -> None:
         """Publish without acknowledgement; raise `Disconnected` when the line is down."""
         self._require_line()
-        await self._client.publish(subject, body, headers=dict(headers) if headers is not None else None)
+        try:
+            await self._client.publish(subject, body, headers=dict(headers) if headers is not None else None)
+        except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError) as error:
+            raise Disconnected(str(error)) from error
+        _heed_cancellation()
 
     async def request(
         self, subject: str, body: bytes = b"", *, headers: Headers | None = None, timeout_s: float = 5.0
@@ -239,13 +255,17 @@ class Bus:
         except nats.errors.NoRespondersError as error:
             raise NobodyThereError(f"nobody answers on {subject}") from error
         except nats.errors.TimeoutError as error:
+            _heed_cancellation()
             raise NoAnswerError(f"no answer on {subject} in {timeout_s} s") from error
         except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError) as error:
             raise Disconnected(str(error)) from error
 
-    async def subscribe(self, subject: str, handler: MessageHandler) -> Subscription:
-        """Deliver each message of `subject` to `handler`, one at a time and in order."""
-        return await self._client.subscribe(subject, cb=handler)
+    async def subscribe(self, subject: str, handler: MessageHandler, *, queue: str = "") -> Subscription:
+        """Deliver each message of `subject` to `handler`, one at a time and in order.
+
+        Subscribers of the same `queue` share the messages: each one reaches one of them.
+        """
+        return await self._client.subscribe(subject, queue=queue, cb=handler)
 
     def new_inbox(self) -> str:
         """Make a subject under this connection's own inbox prefix."""
@@ -271,7 +291,8 @@ class Bus:
         """Store all messages or none, as one atomic batch of one stream (at most 500).
 
         A batch that holds a known id is refused as a whole; it is then sent message by message, and the
-        stream drops the known ones. Raises as `js_publish` does; the caller tries again with the same ids.
+        stream drops the known ones. So is a batch for a stream that takes none. Raises
+        as `js_publish` does; the caller tries again with the same ids.
         """
         if len(messages) > MAX_BATCH:
             raise ValueError(f"{len(messages)} messages do not fit in one batch of {MAX_BATCH}")
@@ -284,7 +305,7 @@ class Bus:
                     await self._send_batch(messages, timeout_s)
                 return BatchResult(len(messages), 0)
             except BusError as error:
-                if error.code == BATCH_HAS_KNOWN_ID:
+                if error.code in (BATCH_HAS_KNOWN_ID, BATCHES_NOT_ALLOWED):
                     return await self._publish_singly(messages, timeout_s)
                 if error.code != BATCHES_TOO_MANY or attempt == 7:
                     raise
@@ -377,6 +398,13 @@ class Bus:
             duplicates += sum(ack.duplicate for ack in acks)
             stored += sum(not ack.duplicate for ack in acks)
         return BatchResult(stored, duplicates)
+
+
+def _heed_cancellation() -> None:
+    """Raise the cancellation that nats-py swallows while it flushes; else a cancelled task would go on."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 def _raise_refusal(ack: PubAck) -> None:

@@ -90,6 +90,7 @@ class Division:
         self._flush_due = False
         self._delta_due = False
         self._brief_day = ""
+        self._presences = 0
 
     @property
     def agents(self) -> dict[int | str, Agent]:
@@ -204,12 +205,13 @@ class Division:
         if self.manifest is None or not self.acting():
             return
         roster, now = self.roster, time.monotonic()
-        everyone = roster.agents.values()
-        listed = presence.entries(everyone if full else roster.changed.values(), now)
+        self._presences += 1
+        listed = presence.entries((roster.agents if full else roster.changed).values(), now)
         message = presence.presence_message(
             self._head,
-            everyone,
+            roster.counts(),
             listed + roster.gone,
+            sequence=self._presences,
             generation=self.manifest.generation,
             full=full,
             degraded=roster.degraded,
@@ -252,11 +254,14 @@ class Division:
         interval = self.settings.kpi_interval_s
         self._schedule_kpi()
         if self.acting():
-            await self.sample(max(due, time.time()), interval)
+            await self.sample(due, interval)
 
-    async def sample(self, at: float, interval_s: float) -> int:
-        """Run a shift of every agent and spool its sample; return how many."""
-        at = round(at, 3)
+    async def sample(self, due: float, interval_s: float) -> int:
+        """Run a shift of every agent and spool its sample of the round `due` (Unix time); return how many.
+
+        The ids come from the round and not from the moment, so that a late round cannot take the id of the next.
+        """
+        at = time.time()
         roster = self.roster
         working = [a for a in roster.agents.values() if a.desired == "run" and a.state in ("idle", "busy")]
         if not working or not self._around.spool.room(len(working)):
@@ -266,7 +271,7 @@ class Division:
         for count, agent in enumerate(working, 1):
             output = await roster.shift(agent, at)
             if output is not None and output.kpis:
-                builders.append(kpi.sample_builder(agent, output, at, interval_s, stamp))
+                builders.append(kpi.sample_builder(agent, output, at, kpi.sample_id(agent, due, interval_s), stamp))
             if count % 100 == 0:
                 await asyncio.sleep(0)
         self._spool(kpi.STREAM, builders)

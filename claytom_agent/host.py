@@ -177,7 +177,7 @@ class Host:
         for division in divisions:
             division.stop()
         work.cancel()
-        await asyncio.gather(work, *self._tasks, return_exceptions=True)
+        await asyncio.wait({work, *self._tasks}, timeout=0.5)
         if self.spool.unacked:
             log.error("%d messages were not acknowledged before the end", self.spool.unacked)
         with contextlib.suppress(Exception):
@@ -206,7 +206,9 @@ class Host:
             self._spawn(division.goodbye(reason))
 
     def _fenced(self, lease: Lease) -> None:
-        log.warning("division %s is paused: its lease cannot be renewed", lease.key)
+        division = self.divisions.get(lease.key)
+        if division is not None:
+            division.roster.close()
 
     def _resumed(self, lease: Lease) -> None:
         log.info("division %s goes on, epoch %d", lease.key, lease.epoch)

@@ -22,20 +22,19 @@ def next_round(division: str, interval_s: float, now: float) -> float:
     return rounds * interval_s + phase
 
 
-def sample_id(agent: Agent, at: float, interval_s: float) -> str:
+def sample_id(agent: Agent, due: float, interval_s: float) -> str:
     """`kpi-<unit>-<agentId>-<Unix time rounded to the interval>`; a corporate seat's id begins with its body."""
     name = f"{agent.group.role}.{agent.id}" if isinstance(agent.key, str) else agent.id
-    return f"kpi-{agent.group.unit}-{name}-{int(at // interval_s * interval_s)}"
+    return f"kpi-{agent.group.unit}-{name}-{int(due // interval_s * interval_s)}"
 
 
-def sample_builder(agent: Agent, output: Output, at: float, interval_s: float, stamp: str) -> Build:
+def sample_builder(agent: Agent, output: Output, at: float, identity: str, stamp: str) -> Build:
     """Prepare one sample taken at Unix time `at`; `stamp` is `<division>.<epoch>` of its sequence number."""
     group = agent.group
     ts = iso(datetime.fromtimestamp(at, UTC))
     body = encode(
         {"ts": ts, "subsidiary": group.unit, "role": group.role, "kpis": output.kpis, "okrs": output.okrs}
     )
-    identity = sample_id(agent, at, interval_s)
     source, generation = agent.subject, agent.header_generation
     epoch = int(stamp.rpartition(".")[2])
 

@@ -190,6 +190,7 @@ class LeaseKeeper:
 
     def _drop(self, lease: Lease, reason: str) -> None:
         del self.owned[lease.key]
+        lease.fenced = True  # whatever still runs of the division sees that it may not act
         self._events.lost(lease, reason)
 
     async def _delete(self, lease: Lease) -> None:
@@ -253,29 +254,37 @@ class LeaseKeeper:
         self._ready.set()
         self._wake.set()
 
+    def _is_mine(self, holder: LeaseValue | None) -> bool:
+        return holder is not None and holder.host == self.host and holder.run == self.run_id
+
     def _is_ours(self, holder: LeaseValue | None, lease: Lease) -> bool:
-        return (
-            holder is not None
-            and holder.host == self.host
-            and holder.run == self.run_id
-            and holder.since == lease.since
-        )
+        return holder is not None and self._is_mine(holder) and holder.since == lease.since
 
     # -- renewing -------------------------------------------------------------------------------------------
 
     async def _renew_loop(self) -> None:
-        beat = min(0.1, self.times.renew / 10)
+        renew, fence, ttl = self.times.renew, self.times.fence, self.times.ttl
         while True:
-            await asyncio.sleep(beat)
+            await asyncio.sleep(min(0.2, renew / 10))
             now = time.monotonic()
             for lease in list(self.owned.values()):
-                if not lease.fenced and now - lease.renewed_at > self.times.fence:
-                    lease.fenced = True
-                    log.error("no renewal of %s for %.1f s: paused", lease.key, now - lease.renewed_at)
-                    self._events.fenced(lease)
-                if now >= lease.renew_due and self.bus.connected:
-                    lease.renew_due = now + self.times.renew * random.uniform(0.9, 1.1)
+                age = now - lease.renewed_at
+                if age > fence:
+                    self._fence(lease, age, ttl)
+                if now >= lease.renew_due and self.bus.connected and lease.key in self.owned:
+                    lease.renew_due = now + renew * random.uniform(0.9, 1.1)
                     self._spawn(self._renew(lease))
+
+    def _fence(self, lease: Lease, age: float, ttl: float) -> None:
+        if age > ttl:
+            # It ran out: whoever holds it next, perhaps we, does so under a higher epoch.
+            log.error("lease of %s ran out without renewal: stopping it", lease.key)
+            self._drop(lease, "lease ran out")
+            self._wake.set()
+        elif not lease.fenced:
+            lease.fenced = True
+            log.error("no renewal of %s for %.1f s: paused", lease.key, age)
+            self._events.fenced(lease)
 
     async def _renew(self, lease: Lease) -> None:
         async with self._flight:
@@ -296,6 +305,8 @@ class LeaseKeeper:
                 lease.uncertain = lease.uncertain or isinstance(error, NoAnswerError)
                 lease.renew_due = min(lease.renew_due, time.monotonic() + self.times.renew / 6)
                 return
+        if self.owned.get(lease.key) is not lease:
+            return
         lease.uncertain = False
         lease.renewed_at = sent
         if lease.fenced:
@@ -339,7 +350,7 @@ class LeaseKeeper:
         free = []
         for key in self._divisions - taken - self._cooling.keys():
             slot = self._slots.setdefault(key, _Slot(free_since=now))
-            if slot.holder is None:
+            if slot.holder is None or self._is_mine(slot.holder):
                 free.append(FreeDivision(key, slot.free_since, slot.last_host))
         owned = Counter(key.partition(".")[0] for key in taken)
         wanted, due = choose(
@@ -367,7 +378,7 @@ class LeaseKeeper:
             await asyncio.sleep(random.uniform(0.0, self.times.claim_delay))
             async with self._flight:
                 slot = self._slots[key]
-                if slot.holder is not None and slot.revision != last:
+                if slot.holder is not None and slot.revision != last and not self._is_mine(slot.holder):
                     return
                 sent = time.monotonic()
                 epoch = await self._cas_claim(key, since, slot.revision)
@@ -385,7 +396,8 @@ class LeaseKeeper:
             except CasConflictError:
                 # Lost the race, or the marker itself has gone since: only what is stored now can tell.
                 entry = await self.bus.kv_get(BUCKET, key)
-                if entry is not None and entry.value is not None:
+                holder = _decode(LeaseValue, entry.value) if entry is not None else None
+                if entry is not None and entry.value is not None and not self._is_mine(holder):
                     self._on_entry(entry)
                     return None
                 return await self.bus.kv_cas(BUCKET, key, value, last=entry.revision if entry else 0, ttl_s=ttl)

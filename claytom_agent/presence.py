@@ -1,8 +1,7 @@
 """Presence: what a host says of a division's agents, and the report of a state that ARP must know of."""
 
-import uuid
 from collections import Counter
-from collections.abc import Collection, Iterable
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
 
@@ -33,18 +32,24 @@ def entries(agents: Iterable[Agent], now: float) -> list[Entry]:
     return [(agent.id, agent.state, agent.done, max(0, int((now - agent.tick) * 1000))) for agent in agents]
 
 
+def count_states(agents: Iterable[Agent]) -> dict[str, int]:
+    """Count agents by state; the usual states are there even with nobody in them."""
+    counts: dict[str, int] = dict.fromkeys(COUNTED_STATES, 0)
+    counts.update(Counter(agent.state for agent in agents))
+    return counts
+
+
 def presence_message(
     head: PresenceHead,
-    everyone: Collection[Agent],
+    counts: dict[str, int],
     listed: list[Entry],
     *,
+    sequence: int,
     generation: int,
     full: bool,
     degraded: bool,
 ) -> Outgoing:
     """Build `host.presence`; `listed` is everyone if `full`, else those that changed."""
-    counts: dict[str, int] = dict.fromkeys(COUNTED_STATES, 0)
-    counts.update(Counter(agent.state for agent in everyone))
     ts = iso()
     body = {
         "ts": ts,
@@ -53,7 +58,7 @@ def presence_message(
         "division": head.division,
         "epoch": head.epoch,
         "observed_generation": generation,
-        "total": len(everyone),
+        "total": sum(counts.values()),
         "counts": counts,
         "full": full,
         "agents": listed,
@@ -63,7 +68,7 @@ def presence_message(
     headers = event_headers(
         ce_type=ce_type("host.presence"),
         source=f"host/{head.host}",
-        id=uuid.uuid4().hex,
+        id=f"pr-{head.division}-{head.epoch}-{sequence}",
         time=ts,
         epoch=head.epoch,
         dedup=False,

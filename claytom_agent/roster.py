@@ -14,7 +14,7 @@ from typing import ClassVar
 from claytom_agent.agents import LIVE_STATES, Agent, AgentGroup, RestartPolicy, make_group
 from claytom_agent.manifest import Manifest, SeatSpec, expand
 from claytom_agent.messages import Desired, State
-from claytom_agent.presence import REPORTED_STATES, Entry
+from claytom_agent.presence import REPORTED_STATES, Entry, count_states
 from claytom_agent.timers import Timers
 from claytom_agent.workers import make_worker
 from claytom_agent.workers.base import Context, Item, Output, Worker, WorkerError
@@ -59,6 +59,7 @@ class Roster:
     gone: list[Entry] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     degraded: bool = False
+    _counts: dict[str, int] | None = None
     _recent_crashes: dict[int | str, float] = field(default_factory=dict)
     _runs: dict[int | str, "asyncio.Task[None]"] = field(default_factory=dict)
     _outputs: dict[int | str, Output] = field(default_factory=dict)
@@ -66,6 +67,7 @@ class Roster:
     def apply(self, manifest: Manifest) -> list[Agent]:
         """Make the agents as the manifest wants them; return the new ones, which still have to be started."""
         groups: dict[int, AgentGroup] = {}
+        self._counts = None
         new: list[Agent] = []
         wanted: set[int | str] = set()
         for spec in expand(manifest):
@@ -104,6 +106,7 @@ class Roster:
         if before == state:
             return
         agent.state = state
+        self._counts = None
         self.changed[agent.key] = agent
         if state in REPORTED_STATES or before in REPORTED_STATES:
             self.transitions.append(Transition(agent, before, state, reason))
@@ -244,9 +247,15 @@ class Roster:
             log.exception("no worker for %s", self.unit)
             return _NoWorker(str(error))
 
+    def counts(self) -> dict[str, int]:
+        """How many agents are in each state; counted anew only when one has changed."""
+        if self._counts is None:
+            self._counts = count_states(self.agents.values())
+        return self._counts
+
     def live(self) -> int:
         """How many agents are idle, busy or paused."""
-        return sum(agent.state in LIVE_STATES for agent in self.agents.values())
+        return sum(count for state, count in self.counts().items() if state in LIVE_STATES)
 
     def close(self) -> None:
         """Stop what still runs."""

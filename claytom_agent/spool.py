@@ -32,6 +32,9 @@ CAPACITY: Final = 20_000
 SENDERS: Final = 4
 RETRY_CEILING_S: Final = 5.0
 
+ATOMIC_STREAMS: Final = frozenset({"CT_KPI", "CT_EVENTS"})
+"""The streams of the protocol that take atomic batches."""
+
 Build = Callable[[int], Outgoing]
 """Makes the message that gets the given number."""
 
@@ -115,7 +118,7 @@ class Spool:
             while not self._waiting:
                 self._arrived.clear()
                 await self._arrived.wait()
-            batch = self._waiting.popleft()
+            batch = self._next()
             try:
                 result = await self._bus.js_publish_batch(batch.messages)
             except (BusError, Disconnected, NoAnswerError, NobodyThereError) as error:
@@ -125,6 +128,26 @@ class Spool:
                 self._waiting.appendleft(batch)
                 raise
             self._acknowledged(batch, result)
+
+    def _next(self) -> _Batch:
+        """Take the first batch, with those behind it of the same stream that fit in one atomic batch.
+
+        One batch is one write to the disk of the server, so in a backlog fuller batches go faster.
+        """
+        batch = self._waiting.popleft()
+        if batch.tries or batch.stream not in ATOMIC_STREAMS:
+            return batch
+        while self._waiting:
+            following = self._waiting[0]
+            if (
+                following.tries
+                or following.stream != batch.stream
+                or len(batch.messages) + len(following.messages) > MAX_BATCH
+            ):
+                break
+            self._waiting.popleft()
+            batch = _Batch(batch.stream, [*batch.messages, *following.messages])
+        return batch
 
     async def _put_back(self, batch: _Batch, error: Exception) -> None:
         batch.tries += 1
