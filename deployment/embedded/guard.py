@@ -21,8 +21,10 @@ SECONDS = 8.0
 class Guard:
     """The supervisor's side: starts the guard again when it dies, and tells it what to watch."""
 
-    def __init__(self, *, lock: int, log: Path) -> None:
+    def __init__(self, *, lock: int, ready: Path, log: Path) -> None:
+        """Take the lock's descriptor to inherit, and the file that says that all is up, to remove."""
         self._lock = lock
+        self._ready = ready
         self._log = log
         self._groups: dict[int, signal.Signals] = {}
         self._process: subprocess.Popen[bytes] | None = None
@@ -31,7 +33,7 @@ class Guard:
         """Start the guard, or start it again."""
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [sys.executable, "-I", "-S", __file__],
+                [sys.executable, "-I", "-S", __file__, str(self._ready)],
                 stdin=subprocess.PIPE,
                 stdout=log,
                 stderr=log,
@@ -107,6 +109,7 @@ def main() -> None:
             groups[int(group)] = int(rest[0])
         else:
             groups.pop(int(group), None)
+    Path(sys.argv[1]).unlink(missing_ok=True)
     end(groups)
 
 

@@ -72,8 +72,8 @@ def programs(
     for_hosts = {name: value for name, value in env.items() if not name.startswith(NOT_FOR_HOSTS)}
     host = [sys.executable, "-m", "claytom_agent", "host", *(("--chaos",) if chaos else ())]
     return [
-        *(Program(name, host, for_hosts, logs) for name in host_names(hosts)),
-        Program("ingest", [*MANAGE, "ingest"], env, logs),
+        *(Program(name, [*host, "--id", name], for_hosts, logs) for name in host_names(hosts)),
+        Program("ingest", [*MANAGE, "ingest"], {**env, "DATABASE_ROLE": "ingest"}, logs),
         Program("bus", [*MANAGE, "bus"], env, logs),
         Program("web", granian("wsgi", "config.wsgi:application", web.port), env, logs, web),
         Program("worker", worker, env, logs),

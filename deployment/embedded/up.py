@@ -82,7 +82,12 @@ class Installation:
         self._started_at = datetime.now(UTC)
         self._directory = DataDirectory(options.data_dir)
         self._directory.create()
-        self._guard = Guard(lock=self._directory.acquire(), log=self._directory.logs / "guard.log")
+        self._guard = Guard(
+            lock=self._directory.acquire(),
+            ready=self._directory.ready,
+            log=self._directory.logs / "guard.log",
+        )
+        self._directory.ready.unlink(missing_ok=True)
         self._credentials = Credentials.load(self._directory.secrets)
         # A shell that sourced DATA_DIR/env names our own servers; they are not somebody else's.
         self._inherited = {

@@ -37,5 +37,6 @@ class Ready(Watch):
 
 
 if __name__ == "__main__":
-    prepare = [sys.executable, "-c", "print('=> Prepared')"]
+    fails = os.environ.get("STAND_IN_FAILS")
+    prepare = [sys.executable, "-c", "exit('the holding file is broken')" if fails else "print('=> Prepared')"]
     sys.exit(up(parse(sys.argv[1:]), Plan(prepare=prepare, programs=stand_ins, watch=Ready)))
