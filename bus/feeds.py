@@ -8,25 +8,35 @@ and refuses single bad messages by itself (`bus.services.quarantine`) instead of
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
+from msgspec import Struct
 
-@dataclass(frozen=True, slots=True)
-class Raw:
+
+class Raw(Struct, frozen=True, gc=False):  # a Struct is made five times faster than a frozen dataclass
     """A message as it came from the stream, undecoded."""
 
     subject: bytes
     headers: bytes  # the raw header block, from NATS/1.0 on; b"" when there is none
     body: bytes
     seq: int  # sequence in the stream
+    stream: str = ""
+    stored_ns: int = 0  # when the stream stored it; with `seq` unique even if the stream is made anew
 
 
 @dataclass(frozen=True, slots=True)
 class Feed:
-    """A stream's durable consumer and the function that takes its batches."""
+    """A stream's durable consumer and the functions that take its batches, all called in one thread.
+
+    `start` is called before the first batch; `tick` about once a second between batches, also when nothing
+    arrives, and once before the process stops. Both may fail without harm to the messages.
+    """
 
     stream: str
     consumer: str
     handle: Callable[[Sequence[Raw]], None]
-    batch: int = 500  # messages per transaction, at most
+    batch: int = 500  # messages per transaction; at most a quarter of the consumer's max_ack_pending
+    start: Callable[[], None] | None = None
+    tick: Callable[[], None] | None = None
+    process: str = "ingest"  # which process pulls it: ingest, or bus for events
 
 
 _feeds: list[Feed] = []
@@ -39,9 +49,9 @@ def register(feed: Feed) -> None:
     _feeds.append(feed)
 
 
-def registered() -> tuple[Feed, ...]:
-    """Return the registered feeds."""
-    return tuple(_feeds)
+def registered(process: str = "ingest") -> tuple[Feed, ...]:
+    """Return the registered feeds of a process (`ingest` or `bus`)."""
+    return tuple(feed for feed in _feeds if feed.process == process)
 
 
 def header(headers: bytes, name: bytes) -> str:
@@ -51,3 +61,10 @@ def header(headers: bytes, name: bytes) -> str:
         return ""
     start += len(name) + 3
     return headers[start : headers.index(b"\r\n", start)].strip().decode("utf-8", "replace")
+
+
+def parse_headers(headers: bytes) -> dict[str, str]:
+    """Return all headers of a raw block; of a repeated one, the last value."""
+    lines = headers.decode("utf-8", "replace").split("\r\n")[1:]
+    pairs = (line.partition(":") for line in lines if ":" in line)
+    return {name.strip(): value.strip() for name, _, value in pairs}

@@ -141,6 +141,23 @@ def _consumer(stream: str, name: str, **settings: Any) -> dict[str, Any]:
 CONSUMERS: tuple[dict[str, Any], ...] = (
     _consumer("CT_KPI", "portal-kpi"),
     _consumer("CT_PRESENCE", "portal-presence"),
-    _consumer("CT_EVENTS", "portal-events", ack_policy="explicit"),
-    _consumer("CT_CORP", "portal-corp", ack_policy="explicit"),
+    _consumer("CT_EVENTS", "portal-events"),
+    _consumer("CT_CORP", "portal-corp"),
 )
+
+
+def stream_of(subject: str) -> dict[str, Any] | None:
+    """Return the stream that captures `subject`, or None for a subject of core NATS."""
+    tokens = subject.split(".")
+    for stream in STREAMS:
+        if any(_matches(pattern.split("."), tokens) for pattern in stream["subjects"]):
+            return stream
+    return None
+
+
+def _matches(pattern: list[str], tokens: list[str]) -> bool:
+    if pattern[-1] == ">":
+        pattern, tokens = pattern[:-1], tokens[: len(pattern) - 1] if len(tokens) >= len(pattern) else []
+    return len(pattern) == len(tokens) and all(
+        wanted in ("*", token) for wanted, token in zip(pattern, tokens, strict=True)
+    )

@@ -34,6 +34,11 @@ def week_start() -> datetime:
     return day - timedelta(days=day.weekday())
 
 
+def speed() -> float:
+    """Return how many business seconds pass in a real second."""
+    return float(settings.CLOCK_SPEED)
+
+
 def is_accelerated() -> bool:
     """Return whether business time differs from real time, so that pages must say so."""
     return bool(settings.CLOCK_SPEED != 1)

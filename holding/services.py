@@ -16,7 +16,7 @@ from audit import services as audit
 from bus import services as bus
 from holding import files, loading
 from holding.files import Data
-from holding.models import Agent, BlueprintVersion, Division, Holding, Incumbency, Seat, Unit
+from holding.models import Agent, BlueprintVersion, Body, Division, Holding, Incumbency, Role, Seat, Unit
 
 LOAD_LOCK = 0x6C6F6164  # "load": one load at a time
 SOURCE = "portal/holding"
@@ -281,6 +281,7 @@ class Appointment:
     """A seat's new agent and the one before it."""
 
     seat: Seat
+    division: str  # key
     old: Agent
     new: Agent
 
@@ -297,7 +298,7 @@ def appoint(
     expected = dict(seats)
     locked = (
         Seat.objects.select_for_update(of=("self",))
-        .select_related("unit", "role", "body")
+        .select_related("unit", "role", "body", "division")
         .filter(pk__in=expected)
         .order_by("pk")
     )
@@ -320,7 +321,8 @@ def appoint(
         batch_size=2000,
     )
     appointments = [
-        Appointment(seat=seat, old=old[seat.pk], new=agent) for seat, agent in zip(moving, created, strict=True)
+        Appointment(seat=seat, division=seat.division.key, old=old[seat.pk], new=agent)
+        for seat, agent in zip(moving, created, strict=True)
     ]
     audit.record_many(
         acts=[_appointment_act(item, actor=actor, reason=reason) for item in appointments],
@@ -365,3 +367,9 @@ def _appointment_act(item: Appointment, *, actor: str, reason: str) -> audit.Act
 def unit_ids() -> dict[str, int]:
     """Return each unit's id by its slug (36 rows)."""
     return dict(Unit.objects.values_list("slug", "id"))
+
+
+def role_choices() -> list[tuple[str, str]]:
+    """Return the roles of subsidiaries, then the bodies of the parent company, as (slug, slug)."""
+    slugs = [*Role.objects.values_list("slug", flat=True), *Body.objects.values_list("slug", flat=True)]
+    return [(slug, slug) for slug in slugs]

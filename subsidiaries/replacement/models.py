@@ -1,19 +1,22 @@
 """What is observed of seats, and what ARP decided about them."""
 
+from datetime import datetime, timedelta
+
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, F, Q, Sum, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from holding.models import Agent, Division, Seat, Unit
 
 LIVE_STATES = ("idle", "busy", "paused")
+STALE_AFTER = timedelta(seconds=15)  # three presence intervals (agents.md, ARP cooperation)
 
 
 class DivisionState(models.Model):
     """What is known of a division: which host runs it, under which epoch, when it was last heard of."""
 
     division = models.OneToOneField(
-        Division, verbose_name=_("division"), primary_key=True, on_delete=models.CASCADE
+        Division, verbose_name=_("division"), primary_key=True, on_delete=models.CASCADE, related_name="state"
     )
     host = models.CharField(_("host"), max_length=100, blank=True)
     epoch = models.BigIntegerField(_("epoch"), default=0)
@@ -48,6 +51,7 @@ class SeatState(models.Model):
     seat = models.OneToOneField(Seat, verbose_name=_("seat"), primary_key=True, on_delete=models.CASCADE)
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.CASCADE)
     division = models.ForeignKey(Division, verbose_name=_("division"), on_delete=models.CASCADE)
+    role = models.CharField(_("role or body"), max_length=24)
     generation = models.PositiveIntegerField(_("generation"), default=0)
     state = models.CharField(_("state"), max_length=10, choices=State, default=State.UNKNOWN)
     since = models.DateTimeField(_("since"), null=True)
@@ -58,15 +62,41 @@ class SeatState(models.Model):
         verbose_name = _("seat's state")
         verbose_name_plural = _("seats' states")
         indexes = [
-            models.Index(
-                fields=["division"],
-                name="seat_state_amiss",
-                condition=~Q(state__in=LIVE_STATES) | Q(missed__gt=0),
-            ),
+            models.Index(fields=["division"], name="seat_state_amiss", condition=~Q(state__in=LIVE_STATES)),
         ]
 
     def __str__(self) -> str:
         return f"{self.seat_id} {self.state}"
+
+
+class CensusQuerySet(models.QuerySet["Census"]):
+    """Reads of the census. A division that has fallen silent counts as no live agents: unknown is never live."""
+
+    def heard(self, now: datetime) -> "CensusQuerySet":
+        """Annotate each cell with `heard_live`: its live agents if its division was heard of lately, else 0."""
+        return self.annotate(
+            heard_live=Case(
+                When(division__state__seen_at__gte=now - STALE_AFTER, then=F("live")),
+                default=Value(0),
+                output_field=models.IntegerField(),
+            )
+        )
+
+    def by_unit(self, now: datetime) -> dict[int, tuple[int, int]]:
+        """Return (seats, live) of each unit, by its id."""
+        rows = self.heard(now).values_list("unit_id").annotate(Sum("seats"), Sum("heard_live")).order_by()
+        return {unit: (seats, live) for unit, seats, live in rows}
+
+    def by_role(self, unit_id: int, now: datetime) -> dict[str, tuple[int, int]]:
+        """Return (seats, live) of each role (or body) of a unit, by its slug."""
+        rows = (
+            self.filter(unit_id=unit_id)
+            .heard(now)
+            .values_list("role")
+            .annotate(Sum("seats"), Sum("heard_live"))
+            .order_by()
+        )
+        return {role: (seats, live) for role, seats, live in rows}
 
 
 class Census(models.Model):
@@ -77,6 +107,8 @@ class Census(models.Model):
     role = models.CharField(_("role or body"), max_length=24)
     seats = models.PositiveIntegerField(_("seats"))
     live = models.PositiveIntegerField(_("live"), default=0)
+
+    objects = CensusQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("census")
@@ -89,6 +121,70 @@ class Census(models.Model):
 
     def __str__(self) -> str:
         return f"{self.division_id} {self.role} {self.live}/{self.seats}"
+
+
+class UnitFloor(models.Model):
+    """The floor as a service level: since when a unit is below it, and for how long it has been in all."""
+
+    unit = models.OneToOneField(
+        Unit, verbose_name=_("unit"), primary_key=True, on_delete=models.CASCADE, related_name="floor_state"
+    )
+    reached_at = models.DateTimeField(_("first reached"), null=True)  # before that, it is being staffed
+    below_since = models.DateTimeField(_("below since"), null=True)
+    seconds_below = models.FloatField(_("seconds below the floor"), default=0)
+
+    class Meta:
+        verbose_name = _("floor of a unit")
+        verbose_name_plural = _("floors of units")
+
+    def __str__(self) -> str:
+        return f"{self.unit_id} {self.seconds_below} s"
+
+
+class Monitor(models.Model):
+    """Since when presence has been received without a break: before that, silence says nothing about agents."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    since = models.DateTimeField(_("since"))
+    last_at = models.DateTimeField(_("last presence"))
+
+    class Meta:
+        verbose_name = _("monitor")
+        verbose_name_plural = _("monitor")
+        constraints = [models.CheckConstraint(condition=Q(id=1), name="monitor_is_one")]
+
+    def __str__(self) -> str:
+        return str(self.last_at)
+
+
+class StaffingRule(models.Model):
+    """The limits within which ARP acts by itself: one row, which a resolution may change."""
+
+    id = models.SmallIntegerField(primary_key=True, default=1)
+    missing_per_cycle = models.PositiveIntegerField(
+        _("missing agents replaced per unit and cycle, at most"), default=75
+    )
+    missing_per_cycle_slow = models.PositiveIntegerField(_("the same while slowed down"), default=15)
+    slow_above = models.FloatField(_("slow down above this silent share"), default=0.20)
+    stop_above = models.FloatField(_("stop above this silent share"), default=0.55)
+    relocation_s = models.PositiveIntegerField(_("seconds a division may look for a host"), default=30)
+    daily_cap = models.FloatField(
+        _("replacements per unit and day, at most"), default=2.0, help_text=_("As a multiple of the unit's floor.")
+    )
+
+    class Meta:
+        verbose_name = _("staffing rule")
+        verbose_name_plural = _("staffing rules")
+        constraints = [
+            models.CheckConstraint(condition=Q(id=1), name="staffing_rule_is_one"),
+            models.CheckConstraint(
+                condition=Q(slow_above__gt=0, slow_above__lte=F("stop_above"), stop_above__lte=1),
+                name="staffing_rule_brakes",
+            ),
+        ]
+
+    def __str__(self) -> str:
+        return str(_("staffing rule"))
 
 
 class Replacement(models.Model):
@@ -139,6 +235,7 @@ class Incident(models.Model):
         SILENCE = "silence", _("agents fell silent: replacement slowed down")
         MASS_SILENCE = "mass-silence", _("most agents fell silent: replacement stopped")
         CAPACITY = "capacity", _("no host takes the division")
+        CAP = "cap", _("daily cap of replacements reached")
 
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     kind = models.CharField(_("kind"), max_length=14, choices=Kind)

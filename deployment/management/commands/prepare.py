@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from deployment.embedded.up import STEP
+from subsidiaries.replacement.services import ensure_states
 
 HOLDING = Path("holding/data/holding.yaml")
 
@@ -28,14 +29,17 @@ class Command(BaseCommand):
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--without-static", action="store_true", help="an image carries its static files")
         parser.add_argument("--holding", type=Path, default=settings.BASE_DIR / HOLDING, metavar="FILE")
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._do("Database", self._migrate)
         self._do("Streams", lambda: self._call("ensure_streams"))
         self._do("Holding", lambda: self._call("load_holding", options["holding"], yes=True))
+        self._do("Seats", self._ensure_states)
         self._do("Administrator", self._ensure_administrator)
-        self._do("Static files", self._collect_static)
+        if not options["without_static"]:
+            self._do("Static files", self._collect_static)
 
     def _do(self, title: str, step: Callable[[], str]) -> None:
         self.stdout.write(f"{STEP}{title}: {step()}")
@@ -53,6 +57,14 @@ class Command(BaseCommand):
             return "up to date"
         self._call("migrate", database="owner", interactive=False, verbosity=0)
         return f"{len(pending)} migrations applied"
+
+    def _ensure_states(self) -> str:
+        """Create what is observed of new seats; a table that just grew from nothing has no statistics to plan by."""
+        created = ensure_states()
+        if created:
+            with connections["owner"].cursor() as cursor:
+                cursor.execute("analyze")
+        return f"{created} new"
 
     def _ensure_administrator(self) -> str:
         """Without a password of the environment there is nobody to make: people come from elsewhere."""

@@ -1,0 +1,361 @@
+"""From presence to observed state: what hosts report of their agents, as rows and counters.
+
+Presence is the only source of liveness. A report of a lower epoch than the division's is a zombie's and
+changes nothing; of the same epoch, the latest by its own time wins. An agent that a full report does not
+list at all is missed; one that is listed under an older generation is about to be replaced by its host.
+"""
+
+from collections import defaultdict
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime, timedelta
+from typing import NamedTuple
+
+from django.db import connection, transaction
+from django.db.models import Count, Q
+from django.utils import timezone
+
+from claytom_agent.messages import AgentState, Presence
+from holding.models import Division, Seat
+from subsidiaries.replacement.models import LIVE_STATES, Census, DivisionState, Monitor, SeatState
+
+BLIND_AFTER = timedelta(seconds=15)  # a gap in all presence this long is the monitor's, not the agents'
+CODE_SEPARATOR = "-g"
+
+
+class Place(NamedTuple):
+    """A seat, as presence names it."""
+
+    seat_id: int
+    role: str
+
+
+@dataclass(slots=True)
+class Roster:
+    """The seats of each division by code: presence names agents, the database wants seat ids. Never stale, since
+    seats are permanent; a division that is not known yet is looked up."""
+
+    divisions: dict[str, int] = field(default_factory=dict)
+    seats: dict[str, dict[str, Place]] = field(default_factory=dict)
+
+    def find(self, key: str) -> int | None:
+        """Return the id of the division `key`, or None if the holding has no such division."""
+        if key not in self.divisions:
+            division = Division.objects.filter(key=key).values_list("id", flat=True).first()
+            if division is None:
+                return None
+            if not SeatState.objects.filter(division_id=division).exists():
+                ensure_states()
+            self.divisions[key] = division
+            self.seats[key] = {
+                code: Place(pk, role or body or "")
+                for pk, code, role, body in Seat.objects.filter(division_id=division).values_list(
+                    "id", "code", "role__slug", "body__slug"
+                )
+            }
+        return self.divisions[key]
+
+
+@dataclass(slots=True)
+class Observed:
+    """What a batch of presence changed: reports taken, stale ones, of unknown divisions, seats changed."""
+
+    taken: int = 0
+    stale: int = 0
+    unknown: int = 0
+    changed: int = 0
+
+
+def ensure_states() -> int:
+    """Create the state rows of seats, divisions and census cells that have none; return how many seats.
+
+    After a load. Idempotent.
+    """
+    with transaction.atomic(), connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into replacement_divisionstate (division_id, host, epoch, observed_generation)
+            select id, '', 0, 0 from holding_division on conflict do nothing
+            """
+        )
+        cursor.execute(
+            """
+            insert into replacement_seatstate
+                (seat_id, unit_id, division_id, role, generation, state, done, missed)
+            select seat.id, seat.unit_id, seat.division_id, coalesce(role.slug, body.slug), seat.generation,
+                   'unknown', 0, 0
+            from holding_seat seat
+            left join holding_role role on role.id = seat.role_id
+            left join holding_body body on body.id = seat.body_id
+            order by seat.id on conflict do nothing
+            """
+        )
+        created: int = cursor.rowcount
+        cursor.execute(
+            """
+            insert into replacement_census (division_id, unit_id, role, seats, live)
+            select division_id, unit_id, role, count(*), 0 from replacement_seatstate group by 1, 2, 3
+            on conflict (division_id, role) do update set seats = excluded.seats
+            where replacement_census.seats <> excluded.seats
+            """
+        )
+        cursor.execute(
+            "insert into replacement_unitfloor (unit_id, seconds_below) select id, 0 from holding_unit"
+            " on conflict do nothing"
+        )
+        cursor.execute(
+            """
+            insert into replacement_staffingrule (id, missing_per_cycle, missing_per_cycle_slow, slow_above,
+                                                  stop_above, relocation_s, daily_cap)
+            values (1, 75, 15, 0.20, 0.55, 30, 2.0) on conflict do nothing
+            """
+        )
+    return created
+
+
+@transaction.atomic
+def observe(*, reports: Iterable[Presence], roster: Roster) -> Observed:
+    """Apply presence reports, in the order received; all or nothing."""
+    outcome = Observed()
+    now = timezone.now()
+    newest = _newest_first(reports, roster, outcome)
+    if not newest:
+        return outcome
+    _note_monitor(now)
+    states = {
+        state.division_id: state
+        for state in DivisionState.objects.select_for_update()
+        .filter(division_id__in=[roster.divisions[key] for key in newest])
+        .order_by("division_id")
+    }
+    listed: list[tuple[int, int, str, int]] = []
+    missed: list[int] = []
+    for key, group in newest.items():
+        state = states[roster.divisions[key]]
+        for report in group:
+            if _is_stale(report, state):
+                outcome.stale += 1
+                continue
+            outcome.taken += 1
+            _note_division(state, report, now)
+            _collect(report, roster.seats[key], listed, missed)
+    DivisionState.objects.bulk_update(
+        states.values(),
+        ["host", "epoch", "seen_at", "full_at", "reported_at", "observed_generation", "report_asked_at"],
+    )
+    touched = _apply(listed, missed, now)
+    outcome.changed = len(touched)
+    if touched:
+        recount(division_ids=touched.values())
+        note_restored(seat_ids=touched, at=now)
+    return outcome
+
+
+def _newest_first(reports: Iterable[Presence], roster: Roster, outcome: Observed) -> dict[str, list[Presence]]:
+    groups: dict[str, list[Presence]] = defaultdict(list)
+    for report in reports:
+        if roster.find(report.division) is None:
+            outcome.unknown += 1
+        else:
+            groups[report.division].append(report)
+    return groups
+
+
+def _is_stale(report: Presence, state: DivisionState) -> bool:
+    if report.epoch != state.epoch:
+        return report.epoch < state.epoch
+    return state.reported_at is not None and report.ts < state.reported_at
+
+
+def _note_division(state: DivisionState, report: Presence, now: datetime) -> None:
+    state.host = report.host
+    state.epoch = report.epoch
+    state.seen_at = now
+    state.reported_at = report.ts
+    state.observed_generation = report.observed_generation
+    if report.full:
+        state.full_at = now
+        state.report_asked_at = None
+
+
+def _collect(
+    report: Presence,
+    seats: dict[str, Place],
+    listed: list[tuple[int, int, str, int]],
+    missed: list[int],
+) -> None:
+    named = set()
+    for mark, state, done, _age in report.agents:
+        code, _, generation = mark.rpartition(CODE_SEPARATOR)
+        place = seats.get(code)
+        if place is None or not generation.isdigit():
+            continue
+        named.add(code)
+        listed.append((place.seat_id, int(generation), state, done))
+    if report.full and len(named) < len(seats):
+        missed.extend(place.seat_id for code, place in seats.items() if code not in named)
+
+
+def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Sequence[int], now: datetime) -> dict[int, int]:
+    """Write what changed; return the division of each seat whose row changed."""
+    last = {row[0]: row for row in listed}  # the last word about each seat counts
+    rows = sorted(last.values())
+    touched: dict[int, int] = {}
+    with connection.cursor() as cursor:
+        if rows:
+            cursor.execute(
+                """
+                update replacement_seatstate s
+                set state = i.state, done = i.done, missed = 0,
+                    since = case when s.state <> i.state then %s else s.since end
+                from unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[])
+                     as i (seat_id, generation, state, done)
+                where s.seat_id = i.seat_id and s.generation = i.generation
+                  and (s.state <> i.state or s.missed <> 0)
+                returning s.seat_id, s.division_id
+                """,
+                [now, *map(list, zip(*rows, strict=True))],
+            )
+            touched.update(cursor.fetchall())
+        if missed:
+            cursor.execute(
+                """
+                update replacement_seatstate
+                set missed = least(missed + 1, 100), state = 'unknown',
+                    since = case when state <> 'unknown' then %s else since end
+                where seat_id = any(%s) and state <> 'retired' returning seat_id, division_id
+                """,
+                [now, sorted(missed)],
+            )
+            touched.update(cursor.fetchall())
+    return touched
+
+
+def _note_monitor(now: datetime) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into replacement_monitor as m (id, since, last_at) values (1, %(now)s, %(now)s)
+            on conflict (id) do update set last_at = %(now)s,
+                since = case when m.last_at < %(now)s - make_interval(secs => %(gap)s) then %(now)s else m.since end
+            where m.last_at < %(now)s - interval '1 second'
+            """,
+            {"now": now, "gap": BLIND_AFTER.total_seconds()},
+        )
+
+
+def watching_since() -> datetime | None:
+    """Return since when presence has come in without a break; None if it does not come in now."""
+    monitor = Monitor.objects.first()
+    if monitor is None or monitor.last_at < timezone.now() - BLIND_AFTER:
+        return None
+    return monitor.since
+
+
+def recount(*, division_ids: Iterable[int]) -> None:
+    """Bring the live counters of the divisions to what their rows say, in the caller's transaction."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            with amiss as (
+                select division_id, role, count(*) as n from replacement_seatstate
+                where division_id = any(%(divisions)s) and state not in ('idle', 'busy', 'paused')
+                group by division_id, role
+            )
+            update replacement_census c set live = c.seats - coalesce(amiss.n, 0)
+            from replacement_census cell
+            left join amiss on amiss.division_id = cell.division_id and amiss.role = cell.role
+            where c.id = cell.id and cell.division_id = any(%(divisions)s)
+              and c.live <> c.seats - coalesce(amiss.n, 0)
+            """,
+            {"divisions": sorted(set(division_ids))},
+        )
+
+
+def lock_divisions(*, division_ids: Iterable[int]) -> None:
+    """Lock the divisions' states, in order: whoever changes states of seats does this first, so none deadlocks."""
+    states = DivisionState.objects.select_for_update().filter(division_id__in=sorted(division_ids))
+    list(states.order_by("division_id").values_list("division_id"))
+
+
+def note_restored(*, seat_ids: Iterable[int], at: datetime) -> int:
+    """Note when the new agents of replaced seats were first seen live; return how many."""
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            update replacement_replacement r set live_at = %s
+            from replacement_seatstate s
+            where r.live_at is null and r.seat_id = any(%s) and s.seat_id = r.seat_id
+              and s.generation = r.generation and s.state = any(%s)
+            """,
+            [at, sorted(seat_ids), list(LIVE_STATES)],
+        )
+        restored: int = cursor.rowcount
+    return restored
+
+
+def census_drift() -> list[tuple[str, str, int, int]]:
+    """Return each census cell that disagrees with its rows: (division, role, counted, stored). Expected: []."""
+    rows = (
+        SeatState.objects.values_list("division__key", "role")
+        .annotate(live=Count("seat_id", filter=Q(state__in=LIVE_STATES)))
+        .order_by()
+    )
+    counted = {(division, role): live for division, role, live in rows}
+    stored = Census.objects.values_list("division__key", "role", "live")
+    return [
+        (division, role, counted.get((division, role), 0), live)
+        for division, role, live in stored
+        if counted.get((division, role), 0) != live
+    ]
+
+
+@dataclass(frozen=True, slots=True)
+class StateReport:
+    """An `agent.state` event with what its headers say."""
+
+    body: AgentState
+    epoch: int  # 0: the message carried none
+    generation: int  # of a corporate seat
+
+
+STATE_SQL = """
+update replacement_seatstate s set state = i.state, since = %s, missed = 0
+from unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bigint[])
+         as i (unit, grp, code, generation, state, epoch)
+join holding_unit unit on unit.slug = i.unit
+join holding_seat seat on seat.unit_id = unit.id and seat.code = i.code
+join replacement_divisionstate division on division.division_id = seat.division_id
+where s.seat_id = seat.id and s.role = i.grp
+  and s.generation = i.generation and (i.epoch = 0 or i.epoch >= division.epoch)
+returning s.seat_id, s.division_id, i.unit, s.state
+"""
+
+
+@transaction.atomic
+def note_states(*, reports: Sequence[StateReport]) -> dict[str, list[int]]:
+    """Apply `agent.state` events; return the seats reported failed, by unit. Zombies' events change nothing."""
+    last: dict[tuple[str, str, str], tuple[int, str, int]] = {}
+    for report in reports:
+        unit, group, name = report.body.agent.split(".")[2:5]
+        code, _, generation = name.rpartition(CODE_SEPARATOR)
+        if unit == "corporate":
+            code, generation = name, str(report.generation)
+        if generation.isdigit():
+            last[unit, group, code] = (int(generation), report.body.to, report.epoch)
+    rows = [(*key, *value) for key, value in sorted(last.items())]
+    if not rows:
+        return {}
+    units = {unit for unit, *_ in rows}
+    lock_divisions(division_ids=Division.objects.filter(unit__slug__in=units).values_list("id", flat=True))
+    with connection.cursor() as cursor:
+        cursor.execute(STATE_SQL, [timezone.now(), *map(list, zip(*rows, strict=True))])
+        changed = cursor.fetchall()
+    if changed:
+        recount(division_ids={division for _, division, _, _ in changed})
+        note_restored(seat_ids=[seat for seat, *_ in changed], at=timezone.now())
+    failed: dict[str, list[int]] = defaultdict(list)
+    for seat, _, unit, state in changed:
+        if state == SeatState.State.FAILED:
+            failed[unit].append(seat)
+    return dict(failed)

@@ -1,0 +1,435 @@
+"""ARP: the controller that keeps every seat filled. It decides; it never runs agents.
+
+Level-triggered: each cycle looks at what is, not at what happened, so a lost message or a killed worker
+costs one cycle. Idempotent: a replacement is unique per (seat, generation). One cycle per unit at a time
+(advisory lock), so two beats or two workers decide once.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+
+from django.db import connection, transaction
+from django.db.models import F, Sum
+from django.utils import timezone
+
+from audit import services as audit
+from bus import services as bus
+from holding import clock
+from holding import services as holding
+from holding.models import Unit
+from subsidiaries.replacement import observing
+from subsidiaries.replacement.models import (
+    STALE_AFTER,
+    Census,
+    DivisionState,
+    Incident,
+    Replacement,
+    SeatState,
+    StaffingRule,
+    UnitFloor,
+)
+
+ensure_states = observing.ensure_states
+ACTOR = "portal/arp"
+LOCK_SPACE = 0x61727000  # "arp\0": with the unit's id, one cycle per unit
+MISSED_TWICE = 2
+HINT_AFTER = timedelta(seconds=20)
+REPORT_AGAIN = timedelta(seconds=10)
+
+
+@dataclass(frozen=True, slots=True)
+class Cycle:
+    """What one cycle of a unit found and did. `skipped` names why nothing was decided ("" when it was)."""
+
+    unit: str
+    seats: int = 0
+    live: int = 0
+    replaced: int = 0
+    deferred: int = 0
+    silent: float = 0.0
+    skipped: str = ""
+
+    @property
+    def deficit(self) -> int:
+        """How many agents are missing."""
+        return self.seats - self.live
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """A seat to be replaced: why, and since when it has been amiss."""
+
+    seat_id: int
+    generation: int
+    reason: Replacement.Reason
+    detected_at: datetime
+
+
+@transaction.atomic
+def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
+    """Run one ARP cycle for the unit with that slug: replace what failed or is missing, open and close incidents.
+
+    Decides nothing while another cycle of the unit runs, or while presence has not come in long enough to
+    tell silence from a portal that just started. Raises Unit.DoesNotExist for an unknown slug.
+    """
+    row = Unit.objects.get(slug=unit)
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_xact_lock(%s, %s)", [LOCK_SPACE, row.pk])
+        if not cursor.fetchone()[0]:
+            return Cycle(unit=unit, skipped="another cycle of this unit is running")
+    now = timezone.now()
+    rule = StaffingRule.objects.get()
+    since = observing.watching_since()
+    divisions = list(DivisionState.objects.filter(division__unit=row).select_related("division"))
+    heard = [state for state in divisions if state.seen_at and state.seen_at > now - STALE_AFTER]
+    cases = _cases(heard)
+    settled = since is not None and since < now - timedelta(seconds=rule.relocation_s)
+    silent = _silent_share(row, divisions, heard, rule, now) if settled else 0.0
+    allowed, deferred = _within_limits(row, cases, silent, rule)
+    done = replace(unit=row, cases=allowed, actor=actor)
+    _ask_reports(row, heard, now)
+    _hint_laggards(heard, now)
+    seats, live = Census.objects.by_unit(now).get(row.pk, (0, 0))
+    if settled:
+        _note_incidents(row, divisions, heard, silent, rule, now)
+    _note_floor(row, live, now, settled=settled)
+    skipped = "" if since else "no presence is being received"
+    return Cycle(unit, seats, live, done, deferred, silent, skipped)
+
+
+def _cases(heard: Sequence[DivisionState]) -> list[Case]:
+    """Return the seats to replace in divisions that a live host reports on: reported failed, or missed twice."""
+    amiss = (
+        SeatState.objects.filter(division_id__in=[state.division_id for state in heard])
+        .exclude(state__in=["idle", "busy", "paused"])
+        .values_list("seat_id", "generation", "state", "missed", "since")
+        .order_by("seat_id")
+    )
+    now = timezone.now()
+    cases = []
+    for seat, generation, state, missed, since in amiss:
+        if state == SeatState.State.FAILED:
+            cases.append(Case(seat, generation, Replacement.Reason.FAILED, since or now))
+        elif missed >= MISSED_TWICE:
+            cases.append(Case(seat, generation, Replacement.Reason.MISSING, since or now))
+    return cases
+
+
+def _silent_share(
+    unit: Unit,
+    divisions: Sequence[DivisionState],
+    heard: Sequence[DivisionState],
+    rule: StaffingRule,
+    now: datetime,
+) -> float:
+    """Return the share of the unit's seats whose division has been silent for longer than a relocation takes."""
+    limit = now - timedelta(seconds=rule.relocation_s)
+    silent = [state.division_id for state in divisions if state.seen_at is None or state.seen_at < limit]
+    if not silent:
+        return 0.0
+    seats = dict(Census.objects.filter(unit=unit).values_list("division_id").annotate(Sum("seats")).order_by())
+    lost: int = sum(seats.get(division, 0) for division in silent)
+    return lost / max(1, sum(seats.values()))
+
+
+def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: StaffingRule) -> tuple[list[Case], int]:
+    """Return the cases that may be decided now, and how many have to wait.
+
+    What a live host reports failed is replaced up to the day's cap; what merely went missing only as fast
+    as the brake on silence allows, since silence may be ours.
+    """
+    failed = [case for case in cases if case.reason == Replacement.Reason.FAILED]
+    missing = [case for case in cases if case.reason == Replacement.Reason.MISSING]
+    per_cycle = rule.missing_per_cycle
+    if silent > rule.stop_above:
+        per_cycle = 0
+    elif silent > rule.slow_above:
+        per_cycle = rule.missing_per_cycle_slow
+    wanted = failed + missing[:per_cycle]
+    if not wanted:
+        return [], len(cases)
+    today = Replacement.objects.filter(unit=unit, decided_at__gte=_day_start()).count()
+    left = max(0, int(rule.daily_cap * unit.floor) - today)
+    allowed = wanted[:left]
+    if len(allowed) < len(wanted):
+        open_incident(
+            unit=unit, kind=Incident.Kind.CAP, detail=f"{len(wanted) - len(allowed)} wait", deficit=len(wanted)
+        )
+    return allowed, len(cases) - len(allowed)
+
+
+def _day_start() -> datetime:
+    """Return the real time at which the business day began."""
+    business = clock.now()
+    return timezone.now() - (business - clock.today()) / clock.speed()
+
+
+@transaction.atomic
+def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
+    """Give each seat of `cases` its next generation; return how many were replaced.
+
+    Change, ledger entry per seat, manifests and messages in one transaction. A seat that has moved on since
+    is left alone, so that the same case twice is one replacement.
+    """
+    if not cases:
+        return 0
+    by_seat = {case.seat_id: case for case in cases}
+    appointments = holding.appoint(
+        seats=[(case.seat_id, case.generation) for case in cases],
+        actor=actor,
+        reason="arp: " + ", ".join(sorted({str(case.reason.value) for case in cases})),
+    )
+    if not appointments:
+        return 0
+    observing.lock_divisions(division_ids={item.seat.division_id for item in appointments})
+    now = timezone.now()
+    Replacement.objects.bulk_create(
+        [
+            Replacement(
+                unit=unit,
+                seat=item.seat,
+                generation=item.new.generation,
+                old_agent=item.old,
+                new_agent=item.new,
+                reason=by_seat[item.seat.pk].reason,
+                detected_at=by_seat[item.seat.pk].detected_at,
+                decided_at=now,
+            )
+            for item in appointments
+        ],
+        batch_size=2000,
+    )
+    seat_ids = sorted(item.seat.pk for item in appointments)
+    SeatState.objects.filter(pk__in=seat_ids).update(
+        generation=F("generation") + 1, state=SeatState.State.STARTING, since=now, missed=0, done=0
+    )
+    observing.recount(division_ids={item.seat.division_id for item in appointments})
+    bus.publish_many(messages=[_replace_message(unit, item, by_seat[item.seat.pk]) for item in appointments])
+    return len(appointments)
+
+
+def _replace_message(unit: Unit, item: holding.Appointment, case: Case) -> bus.Message:
+    return bus.Message(
+        subject=f"org.claytom.{unit.slug}.command.replace",
+        type="org.claytom.arp.replace.v1",
+        source=ACTOR,
+        body={
+            "division": item.division,
+            "seat": item.seat.code,
+            "old": item.old.subject,
+            "new": item.new.subject,
+            "generation": item.new.generation,
+            "reason": case.reason.value,
+        },
+        dedup=f"rp-{unit.slug}-{item.division}-{item.seat.code}-g{item.new.generation}",
+    )
+
+
+@transaction.atomic
+def replace_reported(*, reports: Sequence[observing.StateReport]) -> int:
+    """Note the states that hosts report, and replace at once what failed; return how many."""
+    units = Unit.objects.filter(slug__in={report.body.agent.split(".")[2] for report in reports})
+    for pk in sorted(units.values_list("pk", flat=True)):
+        _lock_unit(pk)
+    return replace_failed(seats=observing.note_states(reports=reports))
+
+
+def _lock_unit(unit_id: int) -> None:
+    """Wait for the unit's cycle to end: whoever decides about a unit's seats holds this lock."""
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, unit_id])
+
+
+def replace_failed(*, seats: dict[str, list[int]]) -> int:
+    """Replace, at once, the seats that hosts reported failed (by unit slug); return how many.
+
+    The same limits as in a cycle hold; what they defer, the next cycle takes up.
+    """
+    done = 0
+    for slug, seat_ids in sorted(seats.items()):
+        unit = Unit.objects.get(slug=slug)
+        states = SeatState.objects.filter(pk__in=seat_ids, state=SeatState.State.FAILED)
+        cases = [
+            Case(state.seat_id, state.generation, Replacement.Reason.FAILED, state.since or timezone.now())
+            for state in states
+        ]
+        allowed, _ = _within_limits(unit, cases, 0.0, StaffingRule.objects.get())
+        done += replace(unit=unit, cases=allowed, actor=ACTOR)
+    return done
+
+
+def _ask_reports(unit: Unit, heard: Sequence[DivisionState], now: datetime) -> None:
+    """Ask the hosts for a full report of divisions in which a seat was missed once: one look is not enough."""
+    doubtful = set(
+        SeatState.objects.filter(division_id__in=[state.division_id for state in heard], missed=1).values_list(
+            "division_id", flat=True
+        )
+    )
+    asked = [
+        state
+        for state in heard
+        if state.division_id in doubtful
+        and (state.report_asked_at is None or state.report_asked_at < now - REPORT_AGAIN)
+    ]
+    if not asked:
+        return
+    DivisionState.objects.filter(pk__in=[state.pk for state in asked]).update(report_asked_at=now)
+    bus.publish(
+        subject=f"org.claytom.{unit.slug}.command.report",
+        type="org.claytom.report.request.v1",
+        source=ACTOR,
+        body={"divisions": [state.division.key for state in asked]},
+    )
+
+
+def _hint_laggards(heard: Sequence[DivisionState], now: datetime) -> None:
+    """Send the manifest again to divisions whose host has not taken up the newest one for a while."""
+    late = [
+        state.division
+        for state in heard
+        if state.observed_generation < state.division.manifest_generation
+        and state.full_at is not None
+        and state.full_at < now - HINT_AFTER
+    ]
+    bucket = int(now.timestamp() // HINT_AFTER.total_seconds())
+    bus.publish_many(
+        messages=[
+            bus.Message(
+                subject=f"org.claytom.{division.key.partition('.')[0]}.command.sync",
+                type="org.claytom.manifest.sync.v1",
+                source=ACTOR,
+                body={"division": division.key, "generation": division.manifest_generation},
+                dedup=f"sync-{division.key}-{division.manifest_generation}-{bucket}",
+            )
+            for division in late
+        ]
+    )
+
+
+# --- hosts ------------------------------------------------------------------------------------------------
+
+
+def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
+    """Note which host runs a division from now on, and return its terms; a refusal for a lower epoch."""
+    state = DivisionState.objects.select_related("division").filter(division__key=division).first()
+    if state is None:
+        return {"code": "unknown-division", "retry_after_s": 30}
+    taken = DivisionState.objects.filter(pk=state.pk, epoch__lte=epoch).update(host=host, epoch=epoch)
+    if not taken:
+        return {"code": "fenced", "retry_after_s": 60}
+    return {
+        "epoch": epoch,
+        "manifest_generation": state.division.manifest_generation,
+        "kpi_interval_s": holding.SETTINGS["kpi_interval_s"],
+        "presence_interval_s": holding.SETTINGS["presence_interval_s"],
+    }
+
+
+def farewell(*, division: str, epoch: int) -> None:
+    """Note that the host of a division has given it back; a later host's epoch is left alone."""
+    DivisionState.objects.filter(division__key=division, epoch=epoch).update(host="")
+
+
+# --- incidents and the floor -----------------------------------------------------------------------------
+
+
+def open_incident(*, unit: Unit, kind: Incident.Kind, detail: str, deficit: int) -> Incident:
+    """Open the unit's incident of that kind, or note a larger deficit on the one that is open."""
+    incident = Incident.objects.select_for_update().filter(unit=unit, kind=kind, closed_at=None).first()
+    if incident is not None:
+        if deficit > incident.deficit:
+            incident.deficit = deficit
+            incident.save(update_fields=["deficit"])
+        return incident
+    incident = Incident.objects.create(
+        unit=unit, kind=kind, opened_at=timezone.now(), deficit=deficit, detail=detail[:200]
+    )
+    audit.record(
+        actor=ACTOR,
+        action="incident.open",
+        object=f"unit/{unit.slug}",
+        after={"incident": incident.pk, "kind": kind.value, "deficit": deficit},
+        details={"kind": kind.value, "deficit": deficit, "detail": detail[:200]},
+    )
+    if kind in ESCALATED:
+        bus.publish(
+            subject=f"org.claytom.corporate.escalation.{unit.slug}",
+            type="org.claytom.escalation.raise.v1",
+            source=ACTOR,
+            body={
+                "id": f"incident-{incident.pk}",
+                "level": "L4",
+                "severity": "critical",
+                "summary": f"{kind.value}: {detail}",
+                "needs": "a person, or agents that are heard of again",
+            },
+            dedup=f"esc-incident-{incident.pk}",
+        )
+    return incident
+
+
+ESCALATED = {Incident.Kind.MASS_SILENCE, Incident.Kind.CAPACITY, Incident.Kind.CAP}
+
+
+def close_incidents(*, unit: Unit, kinds: Iterable[Incident.Kind]) -> int:
+    """Close the unit's open incidents of those kinds; return how many."""
+    closed = 0
+    for incident in Incident.objects.select_for_update().filter(unit=unit, kind__in=list(kinds), closed_at=None):
+        incident.closed_at = timezone.now()
+        incident.save(update_fields=["closed_at"])
+        audit.record(
+            actor=ACTOR,
+            action="incident.close",
+            object=f"unit/{unit.slug}",
+            before={"incident": incident.pk, "kind": incident.kind},
+            details={"kind": incident.kind, "deficit": incident.deficit},
+        )
+        closed += 1
+    return closed
+
+
+def _note_incidents(
+    unit: Unit,
+    divisions: Sequence[DivisionState],
+    heard: Sequence[DivisionState],
+    silent: float,
+    rule: StaffingRule,
+    now: datetime,
+) -> None:
+    percent = f"{silent:.0%} of the agents are silent"
+    deficit = round(silent * unit.floor)
+    wanted: dict[Incident.Kind, str] = {}
+    if silent > rule.stop_above:
+        wanted[Incident.Kind.MASS_SILENCE] = percent
+    elif silent > rule.slow_above:
+        wanted[Incident.Kind.SILENCE] = percent
+    if silent > 0:
+        names = sorted({state.division.key for state in divisions} - {state.division.key for state in heard})
+        wanted[Incident.Kind.CAPACITY] = "no host for " + ", ".join(names)
+    for kind, detail in wanted.items():
+        open_incident(unit=unit, kind=kind, detail=detail, deficit=deficit)
+    watched = {Incident.Kind.MASS_SILENCE, Incident.Kind.SILENCE, Incident.Kind.CAPACITY}
+    close_incidents(unit=unit, kinds=watched - set(wanted))
+
+
+def _note_floor(unit: Unit, live: int, now: datetime, *, settled: bool) -> None:
+    """Keep the service level of the floor. A unit that was never full is being staffed, not below its floor."""
+    floor = UnitFloor.objects.select_for_update().get(unit=unit)
+    if live >= unit.floor:
+        if floor.below_since:
+            floor.seconds_below += (now - floor.below_since).total_seconds()
+            floor.below_since = None
+            close_incidents(unit=unit, kinds=[Incident.Kind.BELOW_FLOOR])
+            floor.save()
+        if floor.reached_at is None:
+            floor.reached_at = now
+            floor.save()
+        return
+    if floor.reached_at is None or not settled:
+        return
+    deficit = unit.floor - live
+    if floor.below_since is None:
+        floor.below_since = now
+        floor.save()
+    open_incident(unit=unit, kind=Incident.Kind.BELOW_FLOOR, detail=f"{deficit} agents missing", deficit=deficit)

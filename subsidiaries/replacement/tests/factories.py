@@ -1,0 +1,83 @@
+"""Presence reports and staffed holdings for tests."""
+
+from datetime import UTC, datetime, timedelta
+
+from django.utils import timezone
+
+from claytom_agent.messages import Presence
+from holding.models import Seat, Unit
+from holding.tests.factories import make_holding
+from subsidiaries.replacement import observing
+from subsidiaries.replacement.models import DivisionState, Monitor
+
+HOST = "host-a"
+
+
+def make_staffed_holding() -> None:
+    """Load the small holding with its state rows, watched for long enough to tell silence."""
+    make_holding()
+    observing.ensure_states()
+    now = timezone.now()
+    Monitor.objects.create(since=now - timedelta(minutes=10), last_at=now)
+
+
+def make_report(
+    division: str,
+    *,
+    epoch: int = 5,
+    full: bool = True,
+    states: dict[str, str] | None = None,
+    without: tuple[str, ...] = (),
+    only: tuple[str, ...] | None = None,
+    host: str = HOST,
+    ts: datetime | None = None,
+    observed_generation: int = 1,
+) -> Presence:
+    """Return a presence report of a division: every agent idle, but for `states`; `without` are left out."""
+    states = states or {}
+    seats = Seat.objects.filter(division__key=division).values_list("code", "generation").order_by("ordinal")
+    agents = [
+        (f"{code}-g{generation}", states.get(code, "idle"), 0, 10)
+        for code, generation in seats
+        if code not in without and (only is None or code in only)
+    ]
+    return Presence(
+        ts=ts or datetime.now(UTC),
+        subsidiary=division.split(".", maxsplit=1)[0],
+        host=host,
+        division=division,
+        epoch=epoch,
+        observed_generation=observed_generation,
+        total=len(seats),
+        counts={},
+        full=full,
+        agents=agents,
+    )
+
+
+def bring_to_life(*units: str, epoch: int = 5) -> None:
+    """Let a full report of every division of the units (all without any) arrive."""
+    divisions = DivisionState.objects.values_list("division__key", flat=True)
+    if units:
+        divisions = divisions.filter(division__unit__slug__in=units)
+    observing.observe(reports=[make_report(key, epoch=epoch) for key in divisions], roster=observing.Roster())
+
+
+def report(division: str, **changes: object) -> observing.Observed:
+    """Let one report of a division arrive."""
+    return observing.observe(
+        reports=[make_report(division, **changes)],  # type: ignore[arg-type]  # passed on as given
+        roster=observing.Roster(),
+    )
+
+
+def silence(*divisions: str, seconds: int = 120) -> None:
+    """Let divisions have been silent for so long."""
+    DivisionState.objects.filter(division__key__in=divisions).update(
+        seen_at=timezone.now() - timedelta(seconds=seconds)
+    )
+
+
+def unit_id(slug: str) -> int:
+    """Return a unit's id."""
+    return Unit.objects.values_list("id", flat=True).get(slug=slug)
