@@ -1,6 +1,9 @@
 """What the bus keeps in the database: messages to send, messages already handled, messages refused."""
 
-from django.db import models
+import json
+from collections.abc import Mapping
+
+from django.db import connection, models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
 
@@ -73,3 +76,42 @@ class QuarantinedMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}"
+
+
+class CounterManager(models.Manager["Counter"]):
+    """Adds to counters from any number of processes."""
+
+    def add(self, sums: Mapping[tuple[str, tuple[tuple[str, str], ...]], int]) -> None:
+        """Add each sum to the counter of its name and labels, in the order given."""
+        if not sums:
+            return
+        names = [name for name, _ in sums]
+        labels = [json.dumps(dict(pairs)) for _, pairs in sums]
+        with connection.cursor() as cursor:
+            cursor.execute(ADD_TO_COUNTERS, [names, labels, list(sums.values())])
+
+
+ADD_TO_COUNTERS = """
+    insert into bus_counter (name, labels, value)
+    select * from unnest(%s::text[], %s::jsonb[], %s::bigint[])
+    on conflict (name, labels) do update set value = bus_counter.value + excluded.value
+"""
+
+
+class Counter(models.Model):
+    """A number that only grows, of all processes together; `/metrics` shows it (see `bus.counters`)."""
+
+    id = models.BigAutoField(primary_key=True)
+    name = models.CharField(_("name"), max_length=80)
+    labels = models.JSONField(_("labels"), default=dict)
+    value = models.BigIntegerField(_("value"), default=0)
+
+    objects = CounterManager()
+
+    class Meta:
+        verbose_name = _("counter")
+        verbose_name_plural = _("counters")
+        constraints = [models.UniqueConstraint(fields=["name", "labels"], name="counter_once")]
+
+    def __str__(self) -> str:
+        return f"{self.name}{self.labels}"

@@ -1,0 +1,267 @@
+"""The ingest: pulls the registered feeds, commits each batch in a thread, acknowledges after the commit.
+
+Each feed has its own connection, thread and pace. While a batch commits, the next ones arrive: the server may
+send up to `WINDOW` batches ahead. One acknowledgement covers a batch (AckPolicy "all"), and everything before
+it - so it must be certain that nothing before it was delivered elsewhere or lost on the way. Two rules see to
+that. A session begins by resetting the consumer to its acknowledgement floor, so that what an earlier session
+had received and not acknowledged comes again at once, not after the ack wait of 30 s. And deliveries are
+numbered: a gap (another process pulls too, a message was lost) ends the session before anything is
+acknowledged.
+"""
+
+import asyncio
+import json
+import logging
+import random
+import threading
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from typing import Final
+from uuid import uuid4
+
+from django.db import connections
+
+from bus import counters
+from bus.commit import Committer
+from bus.feeds import Feed, Raw
+from bus.wire import Wire, status
+
+log = logging.getLogger("bus.pull")
+
+WINDOW: Final = 2  # batches under way besides the one that commits
+LINGER: Final = 0.02  # seconds to wait for more when a batch is not full: one commit for a host's burst
+EXPIRES: Final = 30.0  # seconds that a request stays open at the server
+TICK: Final = 1.0  # seconds
+FIRST_DELAY, LONGEST_DELAY = 0.2, 5.0  # seconds between tries to connect
+STABLE: Final = 10.0  # seconds after which a session counts as good and the delay starts small again
+NEEDED_VERSION: Final = (2, 14)  # the first server with CONSUMER.RESET
+NO_RESPONDERS, TIMEOUT, IDLE = 503, 408, 100
+BATCH_COMPLETED: Final = "Batch Completed"
+
+
+class SessionEnded(ConnectionError):  # noqa: N818 - it is how sessions end, told by its reason
+    """This session cannot go on; a new one begins at the acknowledgement floor."""
+
+
+class Session:
+    """One connection's pulling from one consumer: from the reset to the first doubt."""
+
+    def __init__(self, feed: Feed, wire: Wire) -> None:
+        self._feed = feed
+        self._wire = wire
+        self._inbox = f"_INBOX.{uuid4().hex}".encode()
+        self._requests = f"$JS.API.CONSUMER.MSG.NEXT.{feed.stream}.{feed.consumer}".encode()
+        self._buffer: list[Raw] = []
+        self._replies: list[bytes] = []
+        self._credit = 0
+        self._delivery = 0  # number of the last delivery; the reset makes the server count from 1
+        self._ended: str = ""
+        self._something = asyncio.Event()
+
+    async def open(self) -> None:
+        """Reset the consumer to its acknowledgement floor and ask for the first messages.
+
+        Raises SessionEnded when the stream or consumer does not exist (yet).
+        """
+        version = tuple(int(part) for part in str(self._wire.info.get("version", "0.0")).split(".")[:2])
+        if version < NEEDED_VERSION:
+            raise SessionEnded(f"NATS {self._wire.info.get('version')} is too old: the ingest needs 2.14 or later")
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def answered(_subject: bytes, _reply: bytes, headers: bytes, body: bytes) -> None:
+            if not answer.done():
+                answer.set_result(body or headers)
+
+        self._wire.subscribe(self._inbox + b".reset", answered)
+        self._wire.subscribe(self._inbox + b".messages", self._arrived)
+        subject = f"$JS.API.CONSUMER.RESET.{self._feed.stream}.{self._feed.consumer}".encode()
+        self._wire.publish(subject, b"", self._inbox + b".reset")
+        try:
+            async with asyncio.timeout(5):
+                reply = await answer
+        except TimeoutError:  # what the server does about a consumer that it does not know
+            raise SessionEnded(f"{self._feed.stream} has no consumer {self._feed.consumer}") from None
+        if not reply.startswith(b"{"):
+            raise SessionEnded("JetStream does not answer")
+        if error := json.loads(reply).get("error"):
+            raise SessionEnded(str(error.get("description", error)))
+        self._ask()
+
+    async def next(self, seconds: float) -> tuple[list[Raw], bytes]:
+        """Return up to a batch of messages and the reply subject of the last; nothing after `seconds`.
+
+        Raises SessionEnded.
+        """
+        if not self._buffer:
+            self._something.clear()
+            with suppress(TimeoutError):
+                async with asyncio.timeout(seconds):
+                    await self._something.wait()
+        if self._buffer and len(self._buffer) < self._feed.batch:
+            await asyncio.sleep(LINGER)
+        if self._ended:
+            raise SessionEnded(self._ended)
+        size = self._feed.batch
+        batch, replies = self._buffer[:size], self._replies[:size]
+        del self._buffer[:size], self._replies[:size]
+        self._ask()
+        return batch, replies[-1] if replies else b""
+
+    def acknowledge(self, reply: bytes) -> None:
+        """Acknowledge the message of that reply subject and all before it. Raises ConnectionError."""
+        if self._ended:
+            raise SessionEnded(self._ended)
+        self._wire.publish(reply, b"+ACK")
+
+    @property
+    def is_behind(self) -> bool:
+        """Whether a full batch waits already."""
+        return len(self._buffer) >= self._feed.batch
+
+    def end(self, reason: str) -> None:
+        """Let nothing more be handed out or acknowledged; the first reason stays."""
+        self._ended = self._ended or reason
+        self._something.set()
+
+    def _ask(self) -> None:
+        """Keep the server allowed to send two batches ahead."""
+        while self._credit + len(self._buffer) <= (WINDOW - 1) * self._feed.batch:
+            request = b'{"batch":%d,"expires":%d}' % (self._feed.batch, EXPIRES * 1e9)
+            self._wire.publish(self._requests, request, self._inbox + b".messages")
+            self._credit += self._feed.batch
+
+    def _arrived(self, subject: bytes, reply: bytes, headers: bytes, body: bytes) -> None:
+        if not reply.startswith(b"$JS.ACK."):
+            self._noticed(headers)
+            return
+        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<ns>.<pending>; in its second form
+        # a domain and an account stand before the stream.
+        tokens = reply.split(b".")
+        first = 5 if len(tokens) == 9 else 7
+        delivery = int(tokens[first + 1])
+        if delivery != self._delivery + 1:
+            self.end(f"delivery {delivery} came after {self._delivery}: does another process pull too?")
+            return
+        self._delivery = delivery
+        self._credit -= 1
+        self._buffer.append(
+            Raw(subject, headers, body, int(tokens[first]), self._feed.stream, int(tokens[first + 2]))
+        )
+        self._replies.append(reply)
+        if len(self._buffer) == 1:
+            self._something.set()
+
+    def _noticed(self, headers: bytes) -> None:
+        """A message of the server's own: a request that ran out, or something that ends the session."""
+        code, description = status(headers)
+        if code == IDLE:
+            return
+        if code == TIMEOUT or description == BATCH_COMPLETED:
+            left = headers.partition(b"Nats-Pending-Messages: ")[2].partition(b"\r\n")[0]
+            self._credit = max(0, self._credit - int(left or 0))
+            if not self._ended:
+                self._ask()
+            return
+        self.end(f"the server says {code} {description}".strip())
+
+
+class Puller:
+    """Pulls one feed until it is told to stop, through any number of sessions."""
+
+    def __init__(self, feed: Feed, url: str, stop: asyncio.Event) -> None:
+        self._feed = feed
+        self._url = url
+        self._stop = stop
+        self._given_up = threading.Event()
+        self._committer = Committer(feed, self._given_up)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=feed.consumer)
+        self._down = ""
+
+    async def run(self) -> None:
+        """Pull until `stop`; then let the current commit end and return."""
+        stopping = asyncio.ensure_future(self._stop.wait())
+        stopping.add_done_callback(lambda _: self._given_up.set())
+        try:
+            await self._attempt(self._feed.start)
+            await self._sessions()
+            await self._attempt(self._feed.tick)
+        finally:
+            stopping.cancel()
+            await self._call(connections.close_all)
+            self._thread.shutdown()
+
+    async def _sessions(self) -> None:
+        clock = asyncio.get_running_loop().time
+        delay = FIRST_DELAY
+        while not self._stop.is_set():
+            began = clock()
+            try:
+                await self._session()
+            except OSError as error:  # ConnectionError and TimeoutError are OSErrors too
+                self._report(str(error) or type(error).__name__)
+            if clock() - began > STABLE:
+                delay = FIRST_DELAY
+            with suppress(TimeoutError):
+                async with asyncio.timeout(delay * random.uniform(1, 1.3)):  # noqa: S311 - jitter
+                    await self._stop.wait()
+            delay = min(delay * 2, LONGEST_DELAY)
+
+    async def _session(self) -> None:
+        wire = await Wire.connect(self._url, name="portal:ingest")
+        session = Session(self._feed, wire)
+        wire.lost.add_done_callback(lambda _: session.end("the connection is lost"))
+        try:
+            await session.open()
+            if self._down:
+                log.info("%s: pulling again.", self._feed.consumer)
+                self._down = ""
+            await self._pull(session)
+        finally:
+            wire.close()
+
+    async def _pull(self, session: Session) -> None:
+        clock = asyncio.get_running_loop().time
+        stopping = asyncio.ensure_future(self._stop.wait())
+        stopping.add_done_callback(lambda _: session.end("stopping"))
+        ticked = silent_since = clock()
+        try:
+            while not self._stop.is_set():
+                batch, reply = await session.next(max(0.0, ticked + TICK - clock()))
+                if batch:
+                    silent_since = clock()
+                    if not await self._call(self._committer.commit, batch):
+                        return
+                    session.acknowledge(reply)
+                elif clock() - silent_since > EXPIRES + 10:
+                    # Neither messages nor a notice that a request ran out: whatever was lost, begin anew.
+                    session.end("the server has fallen silent")
+                if clock() - ticked >= TICK:
+                    ticked = clock()
+                    await self._attempt(self._feed.tick)
+        except SessionEnded:
+            if not self._stop.is_set():
+                raise
+        finally:
+            stopping.cancel()
+
+    async def _attempt(self, act: Callable[[], None] | None) -> None:
+        if act is not None:
+            await self._call(self._committer.attempt, act)
+
+    async def _call(self, function: Callable[..., object], *args: object) -> object:
+        return await asyncio.get_running_loop().run_in_executor(self._thread, function, *args)
+
+    def _report(self, reason: str) -> None:
+        """Log each new reason once, and count each session that ended."""
+        counters.add("claytom_sessions_ended_total", stream=self._feed.stream)
+        if reason != self._down:
+            self._down = reason
+            log.warning("%s waits: %s", self._feed.consumer, reason)
+
+
+async def run(feeds: Sequence[Feed], url: str, stop: asyncio.Event) -> None:
+    """Pull all feeds until `stop` is set. A mistake in the program ends all of them and is raised."""
+    async with asyncio.TaskGroup() as group:
+        for feed in feeds:
+            group.create_task(Puller(feed, url, stop).run(), name=feed.consumer)
