@@ -1,0 +1,1 @@
+"""PMON: what agents claim, minute by minute."""
