@@ -43,12 +43,14 @@ def reserve_exactly(port: int) -> Reservation:
 
 def _bind(port: int) -> Reservation:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
-    if port:
-        # Connections of the last run may still be in TIME_WAIT. Not for port 0: two sockets with this
-        # option may bind the same port as long as none listens.
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     try:
+        if port:
+            # Connections of the last run may still be in TIME_WAIT. With this option two sockets may bind
+            # the same port as long as none listens, therefore it listens.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
         listener.bind((LOOPBACK, port))
+        if port:
+            listener.listen(1)
     except OSError:
         listener.close()
         raise

@@ -10,7 +10,7 @@ from types import FrameType
 from typing import Protocol
 
 from deployment.embedded.errors import EmbeddedError
-from deployment.embedded.guard import Guard, members
+from deployment.embedded.guard import Guard
 from deployment.embedded.process import kill_group
 from deployment.embedded.server import Server
 
@@ -212,8 +212,6 @@ class Supervisor:
                 process.wait(max(0.0, deadline - time.monotonic()))
             if process.poll() is None:
                 self._report(f"{child.name} did not end in time and is killed")
-            while members(process.pid) and time.monotonic() < deadline:
-                time.sleep(0.02)
             kill_group(process.pid)
             process.wait()
             self._guard.forget(process.pid)

@@ -7,16 +7,22 @@ from pathlib import Path
 import pytest
 
 MARK = "CLAYTOM_TEST_MARK"
+OF_THE_TESTS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_INGEST_URL", "REDIS_URL", "NATS_URL", "DATA_DIR")
+
+
+def mark_environment(patch: pytest.MonkeyPatch) -> str:
+    """Mark every process that is started from now on, directly or not, and forget the tests' own servers."""
+    word = f"{MARK}={uuid.uuid4()}"
+    patch.setenv(*word.split("="))
+    for name in OF_THE_TESTS:
+        patch.delenv(name, raising=False)
+    return word
 
 
 @pytest.fixture
 def mark(monkeypatch: pytest.MonkeyPatch) -> str:
-    """A word in the environment of every process that this test starts, directly or not."""
-    word = f"{MARK}={uuid.uuid4()}"
-    monkeypatch.setenv(*word.split("="))
-    for name in ("DATABASE_URL", "REDIS_URL", "NATS_URL", "SECRET_KEY", "LIVE_URL", "DATA_DIR"):
-        monkeypatch.delenv(name, raising=False)
-    return word
+    """The word that marks the processes of one test."""
+    return mark_environment(monkeypatch)
 
 
 def marked(word: str) -> list[int]:

@@ -21,7 +21,7 @@ from deployment.embedded.environment import REPOSITORY
 from deployment.embedded.errors import EmbeddedError
 from deployment.embedded.ports import LOOPBACK
 from deployment.embedded.supervisor import Backoff, rotate
-from deployment.tests.conftest import marked
+from deployment.tests.conftest import mark_environment, marked
 
 SECONDS = 30.0
 T = TypeVar("T")
@@ -63,6 +63,17 @@ class Running:
         self.process.wait(SECONDS)
 
 
+@pytest.fixture(scope="module")
+def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
+    """One stack for the tests that leave it as it was."""
+    with pytest.MonkeyPatch.context() as patch:
+        mark = mark_environment(patch)
+        running = Running(tmp_path_factory.mktemp("shared") / "data")
+    yield running
+    running.stop()
+    wait_for(lambda: not marked(mark), "no process is left")
+
+
 @pytest.fixture
 def running(mark: str, tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path / "data")
@@ -71,22 +82,45 @@ def running(mark: str, tmp_path: Path) -> Iterator[Running]:
     wait_for(lambda: not marked(mark), "no process is left")
 
 
-def test_ready_json_names_everything_and_is_private(running: Running) -> None:
-    ready = running.ready()
+@pytest.fixture
+def light(mark: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[Running]:
+    """A stack whose PostgreSQL is somebody else's, which starts faster."""
+    monkeypatch.setenv("DATABASE_URL", "postgres://elsewhere/claytom")
+    running = Running(tmp_path / "data")
+    yield running
+    running.stop()
+    wait_for(lambda: not marked(mark), "no process is left")
+
+
+def guards(running: Running) -> list[int]:
+    """The guards of a supervisor that lives."""
+    found = []
+    for entry in Path("/proc").iterdir():
+        try:
+            command, status = (entry / "cmdline").read_bytes(), (entry / "status").read_text()
+        except OSError:
+            continue
+        if b"guard.py" in command and f"PPid:\t{running.process.pid}\n" in status:
+            found.append(int(entry.name))
+    return found
+
+
+def test_ready_json_names_everything_and_is_private(shared: Running) -> None:
+    ready = shared.ready()
     assert set(ready["processes"]) == {"supervisor", "postgresql", "redis", "nats", "parent", "crasher"}
     assert set(ready["servers"]) == {"postgresql", "redis", "nats"}
     assert ready["sign_in"]["username"] == "admin"
-    assert ready["sign_in"]["password"] in running.output.read_text()
+    assert ready["sign_in"]["password"] in shared.output.read_text()
     assert ready["url"].startswith("http://127.0.0.1:")
     for name in ("ready.json", "env", "secrets.json", "lock"):
-        assert stat.S_IMODE((running.directory / name).stat().st_mode) == 0o600, name
-    assert stat.S_IMODE(running.directory.stat().st_mode) == 0o700
+        assert stat.S_IMODE((shared.directory / name).stat().st_mode) == 0o600, name
+    assert stat.S_IMODE(shared.directory.stat().st_mode) == 0o700
 
 
-def test_the_environment_file_can_be_sourced(running: Running) -> None:
-    ready = running.ready()
+def test_the_environment_file_can_be_sourced(shared: Running) -> None:
+    ready = shared.ready()
     shell = subprocess.run(
-        ["sh", "-c", f". {running.directory}/env && echo $DATABASE_URL"],
+        ["sh", "-c", f". {shared.directory}/env && echo $DATABASE_URL"],
         env={},
         capture_output=True,
         text=True,
@@ -95,13 +129,13 @@ def test_the_environment_file_can_be_sourced(running: Running) -> None:
     assert shell.stdout.strip() == ready["servers"]["postgresql"]
 
 
-def test_a_second_start_on_the_same_data_is_refused(running: Running) -> None:
-    url = running.ready()["url"]
-    second = Running(running.directory)
-    second.output = running.output
+def test_a_second_start_on_the_same_data_is_refused(shared: Running) -> None:
+    url = shared.ready()["url"]
+    second = Running(shared.directory)
+    second.output = shared.output
     assert second.process.wait(SECONDS) == 1
-    said = running.output.read_text()
-    assert f"process {running.process.pid} at {url}" in said
+    said = shared.output.read_text()
+    assert f"process {shared.process.pid} at {url}" in said
     assert "make stop" in said
 
 
@@ -147,7 +181,7 @@ def test_kill_9_of_the_supervisor_leaves_nothing_and_the_next_start_works(mark: 
 
 def test_kill_9_of_supervisor_and_guard_leaves_no_direct_child(mark: str, running: Running) -> None:
     before = running.ready()
-    (guard,) = [pid for pid in marked(mark) if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
+    (guard,) = guards(running)
     os.kill(running.process.pid, signal.SIGSTOP)  # or it would start another guard
     os.kill(guard, signal.SIGKILL)
     running.process.kill()
@@ -158,28 +192,24 @@ def test_kill_9_of_supervisor_and_guard_leaves_no_direct_child(mark: str, runnin
         os.kill(pid, signal.SIGKILL)
 
 
-def test_a_guard_that_dies_is_replaced(mark: str, running: Running) -> None:
-    running.ready()
-
-    def guards() -> list[int]:
-        return [pid for pid in marked(mark) if b"guard.py" in Path(f"/proc/{pid}/cmdline").read_bytes()]
-
-    (first,) = guards()
+def test_a_guard_that_dies_is_replaced(light: Running) -> None:
+    light.ready()
+    (first,) = guards(light)
     os.kill(first, signal.SIGKILL)
-    wait_for(lambda: guards() and guards() != [first], "another guard")
+    wait_for(lambda: guards(light) not in ([], [first]), "another guard")
 
 
 @pytest.mark.parametrize("name", ["postgresql", "redis", "nats", "parent"])
-def test_what_is_killed_comes_back_at_the_same_place(running: Running, name: str) -> None:
-    before = running.ready()
+def test_what_is_killed_comes_back_at_the_same_place(shared: Running, name: str) -> None:
+    before = shared.ready()
     os.kill(before["processes"][name], signal.SIGKILL)
 
     def restarted() -> bool:
-        now = json.loads((running.directory / "ready.json").read_text())
+        now = json.loads((shared.directory / "ready.json").read_text())
         return bool(now["processes"][name] != before["processes"][name])
 
     wait_for(restarted, f"{name} comes back")
-    after = running.ready()
+    after = shared.ready()
     assert after["servers"] == before["servers"]
     if name in after["servers"]:
         port = int(after["servers"][name].rpartition("@")[2].partition("/")[0].rpartition(":")[2])
@@ -194,11 +224,11 @@ def _listens(port: int) -> bool:
     return True
 
 
-def test_a_process_that_keeps_dying_is_started_ever_more_slowly(running: Running) -> None:
-    running.ready()
-    wait_for(lambda: "crasher ended (exit 3), starts again in 2 s" in running.output.read_text(), "back-off")
-    assert "starts again in 0.5 s" in running.output.read_text()
-    assert len((running.directory / "starts").read_text()) == 3
+def test_a_process_that_keeps_dying_is_started_ever_more_slowly(light: Running) -> None:
+    light.ready()
+    wait_for(lambda: "crasher ended (exit 3), starts again in 2 s" in light.output.read_text(), "back-off")
+    assert "starts again in 0.5 s" in light.output.read_text()
+    assert len((light.directory / "starts").read_text()) == 3
 
 
 def test_back_off_doubles_to_thirty_seconds_and_forgets_after_a_minute_of_health() -> None:
@@ -225,13 +255,32 @@ def test_a_given_port_that_is_taken_is_an_error(mark: str, tmp_path: Path) -> No
     assert f"Port {port} is taken" in running.output.read_text()
 
 
-def test_stop_and_reset_end_it_and_delete_its_data(running: Running, capsys: pytest.CaptureFixture[str]) -> None:
-    running.ready()
-    assert command_line.main(["stop", "--data-dir", str(running.directory)]) == 0
-    assert running.process.wait(SECONDS) == 0
-    assert command_line.main(["reset", "--data-dir", str(running.directory)]) == 0
-    assert not running.directory.exists()
-    assert f"Stopped process {running.process.pid}." in capsys.readouterr().out
+def test_a_url_of_the_environment_replaces_the_server(light: Running) -> None:
+    ready = light.ready()
+    assert ready["servers"]["postgresql"] == "postgres://elsewhere/claytom"
+    assert "postgresql" not in ready["processes"]
+
+
+def test_the_environment_of_an_earlier_start_does_not_replace_its_own_servers(
+    mark: str, monkeypatch: pytest.MonkeyPatch, light: Running
+) -> None:
+    redis = light.ready()["servers"]["redis"]
+    light.stop()
+    monkeypatch.setenv("REDIS_URL", redis)
+    again = Running(light.directory)
+    try:
+        assert "redis" in again.ready()["processes"]
+    finally:
+        again.stop()
+
+
+def test_stop_and_reset_end_it_and_delete_its_data(light: Running, capsys: pytest.CaptureFixture[str]) -> None:
+    light.ready()
+    assert command_line.main(["stop", "--data-dir", str(light.directory)]) == 0
+    assert light.process.wait(SECONDS) == 0
+    assert command_line.main(["reset", "--data-dir", str(light.directory)]) == 0
+    assert not light.directory.exists()
+    assert f"Stopped process {light.process.pid}." in capsys.readouterr().out
 
 
 def test_a_directory_of_somebody_else_is_neither_used_nor_deleted(tmp_path: Path) -> None:
