@@ -198,7 +198,7 @@ def _collect(
 
 def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Sequence[int], now: datetime) -> dict[int, int]:
     """Write what changed; return the division of each seat whose row changed."""
-    last = {row[0]: row for row in listed}  # the last word about each seat counts
+    last = {row[:2]: row for row in listed}  # the last word about each agent counts
     rows = sorted(last.values())
     touched: dict[int, int] = {}
     with connection.cursor() as cursor:

@@ -4,7 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
 
-from claytom_agent.messages import Presence
+from claytom_agent.messages import Presence, State
 from holding.models import Seat, Unit
 from holding.tests.factories import make_holding
 from subsidiaries.replacement import observing
@@ -26,7 +26,7 @@ def make_report(
     *,
     epoch: int = 5,
     full: bool = True,
-    states: dict[str, str] | None = None,
+    states: dict[str, State] | None = None,
     without: tuple[str, ...] = (),
     only: tuple[str, ...] | None = None,
     host: str = HOST,

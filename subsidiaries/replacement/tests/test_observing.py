@@ -6,7 +6,7 @@ import pytest
 from django.db import connection
 from django.utils import timezone
 
-from claytom_agent.messages import AgentState
+from claytom_agent.messages import AgentState, Presence
 from subsidiaries.replacement import observing
 from subsidiaries.replacement.models import Census, DivisionState, SeatState
 from subsidiaries.replacement.tests.factories import (
@@ -90,8 +90,8 @@ def test_a_report_of_a_division_that_does_not_exist_is_counted_and_ignored() -> 
     assert (stray.unknown, stray.taken) == (1, 0)
 
 
-def _renamed(division: str) -> observing.Presence:
-    return observing.Presence(
+def _renamed(division: str) -> Presence:
+    return Presence(
         ts=datetime.now(UTC), subsidiary="nowhere", host="x", division=division, epoch=1, observed_generation=1,
         total=1, counts={}, full=True, agents=[("op-0031-g1", "idle", 0, 0)],
     )  # fmt: skip
@@ -99,12 +99,24 @@ def _renamed(division: str) -> observing.Presence:
 
 def test_agents_of_unknown_codes_in_a_report_are_ignored() -> None:
     report("pricing.1", only=("op-0031",))
-    stray = observing.Presence(
+    stray = Presence(
         ts=datetime.now(UTC), subsidiary="pricing", host="x", division="pricing.1", epoch=5, observed_generation=1,
         total=1, counts={}, full=False, agents=[("op-9999-g1", "idle", 0, 0), ("rubbish", "idle", 0, 0)],
     )  # fmt: skip
     observing.observe(reports=[stray], roster=observing.Roster())
     assert live("pricing") == 1
+
+
+def test_a_successor_counts_though_the_same_report_also_names_the_one_before() -> None:
+    bring_to_life("pricing")
+    SeatState.objects.filter(seat__code="op-0031", unit__slug="pricing").update(generation=2, state="starting")
+    both = Presence(
+        ts=datetime.now(UTC), subsidiary="pricing", host="host-a", division="pricing.1", epoch=5,
+        observed_generation=2, total=1, counts={}, full=False,
+        agents=[("op-0031-g2", "idle", 0, 0), ("op-0031-g1", "retired", 0, 0)],
+    )  # fmt: skip
+    observing.observe(reports=[both], roster=observing.Roster())
+    assert live("pricing") == 35
 
 
 def test_the_monitor_starts_anew_after_a_gap() -> None:

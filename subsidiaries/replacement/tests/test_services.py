@@ -255,7 +255,12 @@ def test_two_beats_at_once_replace_once() -> None:
     fail(*OPERATORS)
     cycles: list[services.Cycle] = []
     barrier = threading.Barrier(4)
-    _side_by_side(4, lambda: (barrier.wait(), cycles.append(services.ensure(unit="pricing"))))
+
+    def cycle() -> None:
+        barrier.wait()
+        cycles.append(services.ensure(unit="pricing"))
+
+    _side_by_side(cycle, cycle, cycle, cycle)
     assert sum(cycle.replaced for cycle in cycles) == 5
     assert Replacement.objects.count() == 5
     assert Agent.objects.in_office().filter(unit__slug="pricing").count() == 35
@@ -286,20 +291,19 @@ def test_presence_reports_and_cycles_at_once_do_not_deadlock() -> None:
 
         return run
 
-    acts = [guarded(observe), guarded(cycle)]
-    _side_by_side(2, lambda: acts.pop()())
+    _side_by_side(guarded(observe), guarded(cycle))
     assert errors == []
     assert observing.census_drift() == []
 
 
-def _side_by_side(count: int, act: Callable[[], object]) -> None:
-    def run() -> None:
+def _side_by_side(*acts: Callable[[], None]) -> None:
+    def run(act: Callable[[], None]) -> None:
         try:
             act()
         finally:
             connections.close_all()
 
-    threads = [threading.Thread(target=run) for _ in range(count)]
+    threads = [threading.Thread(target=run, args=[act]) for act in acts]
     for thread in threads:
         thread.start()
     for thread in threads:
