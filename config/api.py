@@ -1,12 +1,26 @@
 """The one router of the REST API."""
 
-from django.urls import include, path
+from django.urls import include, path, re_path
 from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.routers import SimpleRouter
 
+from audit.api import LedgerViewSet
+from holding.api import SeatViewSet, UnitViewSet
+from portal.api import NotFoundView, OverviewView
+from subsidiaries.performance.api import KpiMinuteViewSet
+from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
+
 router = SimpleRouter()
+router.register("units", UnitViewSet, basename="unit")
+router.register("seats", SeatViewSet, basename="seat")
+router.register("agents", AgentViewSet, basename="agent")
+router.register("replacements", ReplacementViewSet, basename="replacement")
+router.register("kpis", KpiMinuteViewSet, basename="kpi")
+router.register("ledger", LedgerViewSet, basename="ledger")
 
 urlpatterns = [
     path("schema/", SpectacularJSONAPIView.as_view(), name="api-schema"),
+    path("v1/overview/", OverviewView.as_view(), name="overview-api"),
     path("v1/", include(router.urls)),
+    re_path(r"^", NotFoundView.as_view(), name="api-not-found"),
 ]

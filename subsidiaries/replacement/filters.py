@@ -1,0 +1,68 @@
+"""Filters of the API's agents and replacements."""
+
+import django_filters as filters
+from django.db.models import Q, QuerySet
+from django.utils import timezone
+
+from holding.models import Agent, Unit
+from holding.services import role_choices
+from subsidiaries.replacement.models import Replacement
+from subsidiaries.replacement.shown import SHOWN_STATES, in_shown_state
+
+SUBJECT_START = "org."
+
+
+class AgentFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
+    """Agents by unit, role, state and identity; those in office, unless former ones are asked for."""
+
+    unit = filters.ModelChoiceFilter(queryset=Unit.objects.all(), to_field_name="slug", help_text="Slug of a unit.")
+    role = filters.ChoiceFilter(
+        choices=role_choices,
+        method="of_role",
+        help_text="A role of subsidiaries (`operator`), or a body of the parent company (`c-suite`).",
+    )
+    state = filters.ChoiceFilter(
+        choices=SHOWN_STATES,
+        method="in_state",
+        help_text="Agents in this state. `replaced` lists former agents; without it, those in office are listed.",
+    )
+    q = filters.CharFilter(
+        method="matching",
+        max_length=120,
+        help_text="Beginning of the agent's id (`op-0042`), or of its subject (`org.claytom.pricing.`).",
+    )
+
+    class Meta:
+        model = Agent
+        fields: list[str] = []
+
+    def filter_queryset(self, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
+        """Apply the filters; without a state, keep those in office."""
+        rows: QuerySet[Agent] = super().filter_queryset(queryset)
+        return rows if self.form.cleaned_data["state"] else rows.filter(retired_at=None)
+
+    def of_role(self, queryset: QuerySet[Agent], name: str, value: str) -> QuerySet[Agent]:
+        """Keep the agents on seats of a role or body."""
+        return queryset.filter(Q(seat__role__slug=value) | Q(seat__body__slug=value))
+
+    def in_state(self, queryset: QuerySet[Agent], name: str, value: str) -> QuerySet[Agent]:
+        """Keep the agents that are shown in that state."""
+        return in_shown_state(queryset, value, now=timezone.now())
+
+    def matching(self, queryset: QuerySet[Agent], name: str, value: str) -> QuerySet[Agent]:
+        """Keep the agents whose id, or subject, begins so."""
+        words = value.strip().lower()
+        if words.startswith(SUBJECT_START):
+            return queryset.filter(subject__startswith=words)
+        return queryset.filter(agent_id__startswith=words)
+
+
+class ReplacementFilter(filters.FilterSet):  # type: ignore[misc]
+    """Replacements by unit and reason."""
+
+    unit = filters.ModelChoiceFilter(queryset=Unit.objects.all(), to_field_name="slug", help_text="Slug of a unit.")
+    reason = filters.ChoiceFilter(choices=Replacement.Reason.choices, help_text="Why the seat got a new agent.")
+
+    class Meta:
+        model = Replacement
+        fields: list[str] = []

@@ -1,0 +1,148 @@
+"""What the API says of agents and their replacements."""
+
+from typing import Any
+
+from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
+from rest_framework import serializers
+
+from subsidiaries.replacement.models import Replacement
+from subsidiaries.replacement.shown import SHOWN_STATES
+
+Row = dict[str, Any]
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "An agent in office",
+            value={
+                "id": 52613,
+                "subject": "org.claytom.pricing.operator.op-0042-g3",
+                "agent": "op-0042-g3",
+                "unit": "pricing",
+                "role": "operator",
+                "division": "pricing.1",
+                "seat": "op-0042",
+                "seat_id": 92,
+                "generation": 3,
+                "state": "busy",
+                "since": "2026-11-22T16:40:12.031337Z",
+                "done": 812,
+                "created_at": "2026-11-22T16:12:44.120331Z",
+                "retired_at": None,
+            },
+        )
+    ]
+)
+class AgentSerializer(serializers.Serializer[Row]):
+    """One occupant of a seat."""
+
+    id = serializers.IntegerField()
+    subject = serializers.CharField(help_text="Its address on the bus, and its identity.")
+    agent = serializers.CharField(help_text="Last token of the subject.")
+    unit = serializers.CharField(help_text="Slug of the unit.")
+    role = serializers.CharField(help_text="Role, or the body of an agent of the parent company.")
+    division = serializers.CharField(help_text="Key of the division.")
+    seat = serializers.CharField(help_text="Code of the seat.")
+    seat_id = serializers.IntegerField()
+    generation = serializers.IntegerField()
+    state = serializers.ChoiceField(
+        choices=SHOWN_STATES,
+        help_text=(
+            "As last reported; `unknown` when its division has been silent for 15 seconds or nothing was reported "
+            "of this generation yet; `replaced` when a later generation holds the seat. "
+            "`idle`, `busy` and `paused` are live."
+        ),
+    )
+    since = serializers.DateTimeField(allow_null=True, help_text="Since when the reported state holds.")
+    done = serializers.IntegerField(allow_null=True, help_text="Tasks done, as last reported.")
+    created_at = serializers.DateTimeField()
+    retired_at = serializers.DateTimeField(allow_null=True)
+
+    columns = (
+        "id", "subject", "agent_id", "unit__slug", "seat__role__slug", "seat__body__slug", "seat__division__key",
+        "seat__code", "seat_id", "generation", "created_at", "retired_at", "shown_state", "shown_since",
+        "shown_done",
+    )  # fmt: skip
+
+    def to_representation(self, row: Row) -> Row:
+        """Return the agent of a row of `columns`."""
+        return {
+            "id": row["id"],
+            "subject": row["subject"],
+            "agent": row["agent_id"],
+            "unit": row["unit__slug"],
+            "role": row["seat__role__slug"] or row["seat__body__slug"],
+            "division": row["seat__division__key"],
+            "seat": row["seat__code"],
+            "seat_id": row["seat_id"],
+            "generation": row["generation"],
+            "state": row["shown_state"],
+            "since": row["shown_since"],
+            "done": row["shown_done"],
+            "created_at": row["created_at"],
+            "retired_at": row["retired_at"],
+        }
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A replacement",
+            value={
+                "id": 17,
+                "unit": "pricing",
+                "role": "operator",
+                "seat": "op-0042",
+                "seat_id": 92,
+                "generation": 3,
+                "old_agent": "org.claytom.pricing.operator.op-0042-g2",
+                "new_agent": "org.claytom.pricing.operator.op-0042-g3",
+                "reason": "failed",
+                "detail": "",
+                "detected_at": "2026-11-22T16:40:11.804220Z",
+                "decided_at": "2026-11-22T16:40:12.031337Z",
+                "live_at": "2026-11-22T16:40:13.377401Z",
+            },
+        )
+    ]
+)
+class ReplacementSerializer(serializers.Serializer[Row]):
+    """A seat got an agent of the next generation."""
+
+    id = serializers.IntegerField()
+    unit = serializers.CharField(help_text="Slug of the unit.")
+    role = serializers.CharField(help_text="Role, or the body of a seat of the parent company.")
+    seat = serializers.CharField(help_text="Code of the seat.")
+    seat_id = serializers.IntegerField()
+    generation = serializers.IntegerField(help_text="The new generation.")
+    old_agent = serializers.CharField(help_text="Subject of the agent that was replaced.")
+    new_agent = serializers.CharField(help_text="Subject of its successor.")
+    reason = serializers.ChoiceField(choices=Replacement.Reason.choices)
+    detail = serializers.CharField(allow_blank=True)
+    detected_at = serializers.DateTimeField(help_text="When the loss was seen.")
+    decided_at = serializers.DateTimeField(help_text="When the successor was appointed.")
+    live_at = serializers.DateTimeField(allow_null=True, help_text="When the successor was first seen live.")
+
+    columns = (
+        "id", "unit__slug", "seat__role__slug", "seat__body__slug", "seat__code", "seat_id", "generation",
+        "old_agent__subject", "new_agent__subject", "reason", "detail", "detected_at", "decided_at", "live_at",
+    )  # fmt: skip
+
+    def to_representation(self, row: Row) -> Row:
+        """Return the replacement of a row of `columns`."""
+        return {
+            "id": row["id"],
+            "unit": row["unit__slug"],
+            "role": row["seat__role__slug"] or row["seat__body__slug"],
+            "seat": row["seat__code"],
+            "seat_id": row["seat_id"],
+            "generation": row["generation"],
+            "old_agent": row["old_agent__subject"],
+            "new_agent": row["new_agent__subject"],
+            "reason": row["reason"],
+            "detail": row["detail"],
+            "detected_at": row["detected_at"],
+            "decided_at": row["decided_at"],
+            "live_at": row["live_at"],
+        }
