@@ -10,6 +10,7 @@ from urllib.parse import urlsplit
 
 import dj_database_url
 from csp.constants import NONE, SELF
+from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -31,18 +32,30 @@ def env_list(name: str, default: str = "") -> list[str]:
     return [part.strip() for part in env(name, default).split(",") if part.strip()]
 
 
+def env_number(name: str, default: float) -> float:
+    """Return the variable `name` as a number; `default` when it is absent or empty."""
+    try:
+        return float(env(name) or default)
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            f"{name} is “{env(name)}”, which is no number; leave it empty for {default}."
+        ) from error
+
+
 # --- the machine -----------------------------------------------------------------------------------------
 DATA_DIR = Path(env("DATA_DIR") or BASE_DIR / "var")
 DEBUG = env_bool("DEBUG")
 SECRET_KEY = env("SECRET_KEY")
 PORTAL_URL = env("PORTAL_URL", "http://localhost:8000").rstrip("/")
-LIVE_URL = env("LIVE_URL").rstrip("/")  # origin of the live process; empty: same origin, behind a proxy
+# Origin of the live process; `:port` is the page's own host under another port; empty: same origin, behind a proxy.
+LIVE_URL = env("LIVE_URL").rstrip("/")
 ALLOWED_HOSTS = env_list("ALLOWED_HOSTS", "localhost,127.0.0.1,[::1]")
 CSRF_TRUSTED_ORIGINS = [PORTAL_URL, *env_list("CSRF_TRUSTED_ORIGINS")]
 CHAOS_ENABLED = env_bool("CHAOS_ENABLED")
-CLOCK_SPEED = float(env("CLOCK_SPEED") or 1)  # business seconds per second; anything but 1 is marked on pages
-AGENTS_PER_SUBSIDIARY = int(env("AGENTS_PER_SUBSIDIARY") or 0)  # 0: as the holding file says
-KPI_RETENTION_HOURS = int(env("KPI_RETENTION_HOURS") or 6)
+CLOCK_SPEED = env_number("CLOCK_SPEED", 1)  # business seconds per second; anything but 1 is marked on pages
+AGENTS_PER_SUBSIDIARY = int(env_number("AGENTS_PER_SUBSIDIARY", 0))  # 0: as the holding file says
+METRICS_TOKEN = env("METRICS_TOKEN")  # bearer token of /metrics; empty: only this machine may scrape
+KPI_RETENTION_HOURS = int(env_number("KPI_RETENTION_HOURS", 6))
 HTTPS = urlsplit(PORTAL_URL).scheme == "https"
 
 # --- applications ----------------------------------------------------------------------------------------
@@ -117,7 +130,13 @@ DATABASE_OWNER_ROLE = env("DATABASE_OWNER_ROLE", "claytom_owner")
 
 
 def _database(url: str, **options: Any) -> dict[str, Any]:
-    config = dict(dj_database_url.parse(url or "postgres://unset:unset@127.0.0.1:1/unset"))
+    try:
+        config = dict(dj_database_url.parse(url or "postgres://unset:unset@127.0.0.1:1/unset"))
+    except ValueError as error:
+        raise ImproperlyConfigured(
+            "DATABASE_URL (or DATABASE_OWNER_URL, DATABASE_INGEST_URL) cannot be read; write it as "
+            f"postgres://role:password@host:5432/database. {error}"
+        ) from error
     given: Any = config.pop("OPTIONS", {})
     config["OPTIONS"] = {
         "connect_timeout": 5,
@@ -202,6 +221,17 @@ SECURE_HSTS_SECONDS = 31_536_000 if HTTPS else 0
 SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
+CSRF_FAILURE_VIEW = "portal.views.errors.csrf_failure"
+
+
+def _live_sources() -> list[str]:
+    """What pages may connect to besides their own origin."""
+    if not LIVE_URL.startswith(":"):
+        return [LIVE_URL] if LIVE_URL else []
+    names = [host for host in ALLOWED_HOSTS if "[" not in host and not host.startswith((".", "*"))]
+    return [f"{'https' if HTTPS else 'http'}://{name}{LIVE_URL}" for name in names]
+
+
 CONTENT_SECURITY_POLICY = {
     "DIRECTIVES": {
         "default-src": [NONE],
@@ -209,7 +239,7 @@ CONTENT_SECURITY_POLICY = {
         "style-src": [SELF],
         "font-src": [SELF],
         "img-src": [SELF, "data:"],
-        "connect-src": [SELF, *([LIVE_URL] if LIVE_URL else [])],
+        "connect-src": [SELF, *_live_sources()],
         "form-action": [SELF],
         "base-uri": [NONE],
         "frame-ancestors": [NONE],
@@ -243,9 +273,9 @@ REST_FRAMEWORK = {
         "rest_framework.authentication.SessionAuthentication",
     ],
     "DEFAULT_PERMISSION_CLASSES": ["iam.access.authentication.HasClearance"],
-    "DEFAULT_RENDERER_CLASSES": ["rest_framework.renderers.JSONRenderer"],
+    "DEFAULT_RENDERER_CLASSES": ["portal.renderers.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
-    "DEFAULT_FILTER_BACKENDS": ["django_filters.rest_framework.DjangoFilterBackend"],
+    "DEFAULT_FILTER_BACKENDS": ["portal.filters.StrictFilterBackend"],
     "DEFAULT_SCHEMA_CLASS": "drf_spectacular.openapi.AutoSchema",
     "DEFAULT_PAGINATION_CLASS": "portal.pagination.KeysetPagination",
     "PAGE_SIZE": 100,
