@@ -176,12 +176,16 @@ class Bus:
         async def on_error(error: Exception) -> None:
             # Denied publishes and JetStream calls appear nowhere else: their callers only see a timeout.
             bus.complain(str(error) or type(error).__name__)
-            if isinstance(error, nats.errors.AuthorizationError) and not refused.done():
+            denied = (
+                isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in str(error).lower()
+            )
+            if denied and not refused.done():
                 refused.set_result(None)
 
         async def on_disconnect() -> None:
             if not bus.closing:
                 log.warning("NATS connection lost")
+            bus.give_up_requests()
 
         async def on_reconnect() -> None:
             log.info("NATS connection restored")
@@ -219,6 +223,13 @@ class Bus:
         if refused.done():
             raise LoginRefusedError("NATS refuses the user or password of this process")
         raise TimeoutError(f"NATS does not answer after {timeout_s} s")
+
+    def give_up_requests(self) -> None:
+        """Let those who wait for an answer know that it was lost with the line, rather than time out."""
+        waiting: dict[str, asyncio.Future[Msg]] = getattr(self._client, "_resp_map", None) or {}
+        for future in list(waiting.values()):
+            if not future.done():
+                future.set_exception(NoAnswerError("the connection was lost before the answer came"))
 
     def complain(self, text: str) -> None:
         """Log a fault of the line, the same one at most every 30 s: four a second would bury the rest."""
@@ -377,17 +388,31 @@ class Bus:
     async def _send_batch(self, messages: Sequence[Outgoing], timeout_s: float) -> None:
         batch = uuid.uuid4().hex
         last = len(messages)
-        for number, message in enumerate(messages, 1):
-            headers = {**message.headers, "Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(number)}
-            if number == last:
-                headers["Nats-Batch-Commit"] = "1"
-            elif number > 1:
-                await self.publish(message.subject, message.body, headers)
-                continue
-            # The first answer tells at once whether a batch may be opened; the last one is the PubAck.
-            reply = await self.request(message.subject, message.body, headers=headers, timeout_s=timeout_s)
-            if reply.data:
-                _raise_refusal(_decode_ack(reply.data))
+        # The first answer tells at once whether a batch may be opened; the last one is the PubAck.
+        await self._ask_batch(messages[0], {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": "1"}, timeout_s)
+        await self._send_raw(
+            [
+                _hpub(message, f"Nats-Batch-Id: {batch}\r\nNats-Batch-Sequence: {number}\r\n")
+                for number, message in enumerate(messages[1:-1], 2)
+            ]
+        )
+        commit = {"Nats-Batch-Id": batch, "Nats-Batch-Sequence": str(last), "Nats-Batch-Commit": "1"}
+        await self._ask_batch(messages[-1], commit, timeout_s)
+
+    async def _ask_batch(self, message: Outgoing, batch: Headers, timeout_s: float) -> None:
+        headers = {**message.headers, **batch}
+        reply = await self.request(message.subject, message.body, headers=headers, timeout_s=timeout_s)
+        if reply.data:
+            _raise_refusal(_decode_ack(reply.data))
+
+    async def _send_raw(self, commands: list[bytes]) -> None:
+        """Hand publish commands to the connection in one piece: nats-py takes a third of a sample's time."""
+        self._require_line()
+        if any(len(command) > self._client.max_payload for command in commands):
+            raise ValueError(f"a message is longer than the server's {self._client.max_payload} bytes")
+        self._client.stats["out_msgs"] += len(commands)
+        await self._client._send_command(b"".join(commands))
+        _heed_cancellation()
 
     async def _publish_singly(self, messages: Sequence[Outgoing], timeout_s: float) -> BatchResult:
         stored = duplicates = 0
@@ -398,6 +423,22 @@ class Bus:
             duplicates += sum(ack.duplicate for ack in acks)
             stored += sum(not ack.duplicate for ack in acks)
         return BatchResult(stored, duplicates)
+
+
+def _hpub(message: Outgoing, more: str) -> bytes:
+    """Build the protocol's HPUB command; `more` are complete header lines.
+
+    Raises `ValueError` for a line break in subject or headers, which would be a command of its own.
+    """
+    lines = "".join([f"{name}: {value}\r\n" for name, value in message.headers.items()])
+    if lines.count("\n") != len(message.headers) or lines.count("\r") != len(message.headers):
+        raise ValueError("a header holds a line break")
+    if not message.subject.isprintable() or " " in message.subject:
+        raise ValueError(f"subject {message.subject!r} holds white space")
+    block = f"NATS/1.0\r\n{lines}{more}\r\n".encode()
+    size = len(block)
+    head = f"HPUB {message.subject} {size} {size + len(message.body)}\r\n".encode()
+    return b"".join((head, block, message.body, b"\r\n"))
 
 
 def _heed_cancellation() -> None:

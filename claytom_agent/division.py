@@ -91,6 +91,7 @@ class Division:
         self._delta_due = False
         self._brief_day = ""
         self._presences = 0
+        self._stopped = False
 
     @property
     def agents(self) -> dict[int | str, Agent]:
@@ -101,13 +102,22 @@ class Division:
         """Begin to run the division."""
         loop = asyncio.get_running_loop()
         self._tasks = [loop.create_task(self._run()), loop.create_task(self._say_hello())]
+        for task in self._tasks:
+            task.add_done_callback(self._log_death)
 
     def stop(self) -> None:
         """Stop at once; nothing of this division acts afterwards. What is in the spool is still sent."""
+        if self.roster.transitions:
+            self._flush_transitions()
+        self._stopped = True
         for task in self._tasks:
             task.cancel()
         self.roster.close()
         self._around.spool.forget(self.lease.key, self.lease.epoch)
+
+    def _log_death(self, task: "asyncio.Task[None]") -> None:
+        if not task.cancelled() and task.exception() is not None:
+            log.error("division %s stopped working", self.lease.key, exc_info=task.exception())
 
     def acting(self) -> bool:
         """Whether the lease lets the division act now."""
@@ -242,6 +252,8 @@ class Division:
             self._timers.after(1.0, self._flush_transitions)
 
     def _spool(self, stream: str, builders: list[Build]) -> bool:
+        if self._stopped:
+            return True  # the epoch is over, and with it its numbers
         return self._around.spool.add(self.lease.key, self.lease.epoch, stream, builders)
 
     # -- samples --------------------------------------------------------------------------------------------

@@ -206,8 +206,6 @@ class LeaseKeeper:
             self._on_card(entry)
             return
         slot = self._slots.setdefault(entry.key, _Slot())
-        if entry.revision < slot.revision:
-            return
         before = slot.holder
         slot.revision = entry.revision
         slot.holder = _decode(LeaseValue, entry.value)

@@ -46,9 +46,9 @@ class SeatGroup(msgspec.Struct, frozen=True):
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Intervals in seconds."""
+    """Intervals in seconds. Samples are named by the whole second of their round, so one a second at most."""
 
-    kpi_interval_s: Seconds = 60.0
+    kpi_interval_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
     presence_interval_s: Seconds = 5.0
     presence_full_s: Seconds = 60.0
 

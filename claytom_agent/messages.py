@@ -106,7 +106,7 @@ class Welcome(msgspec.Struct, frozen=True):
 
     epoch: Count
     manifest_generation: Count
-    kpi_interval_s: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
+    kpi_interval_s: Annotated[float, Meta(ge=1)] | UnsetType = UNSET
     presence_interval_s: Annotated[float, Meta(gt=0)] | UnsetType = UNSET
 
 

@@ -130,7 +130,7 @@ class Spool:
             self._acknowledged(batch, result)
 
     def _next(self) -> _Batch:
-        """Take the first batch, with those behind it of the same stream that fit in one atomic batch.
+        """Take the first batch, filled up with what waits behind it for the same stream.
 
         One batch is one write to the disk of the server, so in a backlog fuller batches go faster.
         """
@@ -139,14 +139,13 @@ class Spool:
             return batch
         while self._waiting:
             following = self._waiting[0]
-            if (
-                following.tries
-                or following.stream != batch.stream
-                or len(batch.messages) + len(following.messages) > MAX_BATCH
-            ):
+            space = MAX_BATCH - len(batch.messages)
+            if following.tries or following.stream != batch.stream or not space:
                 break
-            self._waiting.popleft()
-            batch = _Batch(batch.stream, [*batch.messages, *following.messages])
+            batch = _Batch(batch.stream, [*batch.messages, *following.messages[:space]])
+            following.messages = following.messages[space:]
+            if not following.messages:
+                self._waiting.popleft()
         return batch
 
     async def _put_back(self, batch: _Batch, error: Exception) -> None:

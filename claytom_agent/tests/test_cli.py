@@ -1,0 +1,46 @@
+import json
+import subprocess
+import sys
+
+import pytest
+
+from claytom_agent.client import Bus
+from claytom_agent.tests.conftest import REPOSITORY, NatsServer, StartHost, put_manifest, wait_until
+
+
+def run(*arguments: str) -> "subprocess.CompletedProcess[str]":
+    command = [sys.executable, "-m", "claytom_agent", *arguments]
+    return subprocess.run(command, cwd=REPOSITORY, capture_output=True, text=True, timeout=20, check=False)
+
+
+async def test_ping_prints_the_answer(portal: Bus, nats: NatsServer, start_host: StartHost) -> None:
+    import asyncio
+
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    arguments = ("ping", "org.claytom.pricing.director.di-0001-g1", "--nats", nats.url())
+    result = await asyncio.to_thread(run, *arguments)
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["state"] == "idle"
+
+
+@pytest.mark.parametrize(
+    ("arguments", "sentence"),
+    [
+        (("host", "--id", "no.dots"), "host id 'no.dots'"),
+        (("host", "--subsidiary", "operator"), "reserved word"),
+        (("ping", "org.claytom.pricing"), "not five"),
+    ],
+)
+def test_wrong_arguments_are_refused_with_a_sentence(arguments: tuple[str, ...], sentence: str) -> None:
+    result = run(*arguments, "--nats", "nats://127.0.0.1:1")
+    assert result.returncode == 2
+    assert sentence in result.stderr
+    assert "Traceback" not in result.stderr
+
+
+def test_a_refused_login_ends_the_host_with_a_sentence(nats: NatsServer) -> None:
+    result = run("host", "--nats", nats.url("host", "wrong"))
+    assert result.returncode == 2
+    assert "refuses the user or password" in result.stderr

@@ -1,0 +1,397 @@
+import asyncio
+import json
+import os
+import signal
+import stat
+import time
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from claytom_agent.client import Bus, NoAnswerError
+from claytom_agent.tests.conftest import (
+    NatsServer,
+    Presences,
+    StartHost,
+    keys_of,
+    make_streams,
+    put_manifest,
+    spawn_host,
+    wait_until,
+)
+
+PING = {"ce-type": "org.claytom.agent.ping.v1"}
+
+
+async def ask(portal: Bus, subject: str, kind: str = "agent.ping") -> Any:
+    reply = await portal.request(
+        f"org.claytom.{subject}", b"{}", headers={"ce-type": f"org.claytom.{kind}.v1"}, timeout_s=2.0
+    )
+    return json.loads(reply.data)
+
+
+async def collect(portal: Bus, subject: str) -> list[Any]:
+    found: list[Any] = []
+
+    async def on_message(message: Any) -> None:
+        found.append((message.subject, dict(message.headers or {}), json.loads(message.data)))
+
+    await portal.subscribe(subject, on_message)
+    return found
+
+
+async def test_agents_answer_and_unknown_ones_do_not_exist(portal: Bus, start_host: StartHost) -> None:
+    for key in keys_of("pricing"):
+        await put_manifest(portal, key)
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 25)
+    pong = await ask(portal, "pricing.operator.op-0035-g1")
+    epoch = host.keeper.owned["pricing.2"].epoch
+    assert pong == {
+        "agent": "org.claytom.pricing.operator.op-0035-g1",
+        "state": "idle",
+        "epoch": epoch,
+        "host": "h1",
+    }
+    for unknown in ("operator.op-0035-g2", "director.op-0035-g1", "operator.op-9999-g1"):
+        assert await ask(portal, f"pricing.{unknown}") == {"error": "404 no-such-agent"}
+    assert await ask(portal, "pricing.operator.op-0035-g1", "work.offer") == {"error": "400 unknown-type"}
+
+
+async def test_a_division_of_another_host_is_met_with_silence(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    await put_manifest(portal, "pricing.2")
+    host = await start_host(capacity=1)
+    await wait_until(lambda: host.status()["live"] == 5)
+    held = next(iter(host.divisions))
+    other = "op-0035-g1" if held == "pricing.1" else "op-0031-g1"
+    with pytest.raises(NoAnswerError):
+        await portal.request(f"org.claytom.pricing.operator.{other}", b"", headers=PING, timeout_s=0.3)
+
+
+async def test_a_division_without_manifest_waits_for_it(portal: Bus, start_host: StartHost) -> None:
+    host = await start_host()
+    await asyncio.sleep(0.5)
+    assert host.status()["divisions"] == 0
+    await put_manifest(portal, "tax.1")
+    await wait_until(lambda: host.status()["live"] == 5)
+
+
+async def test_a_replacement_is_live_under_its_new_generation(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    presences = await Presences().follow(portal)
+    await wait_until(lambda: host.status()["live"] == 5)
+    await put_manifest(portal, "pricing.1", 3, generations={"31": 2})
+    await wait_until(lambda: presences.last.get("pricing.1", {}).get("observed_generation") == 3)
+    assert (await ask(portal, "pricing.operator.op-0031-g2"))["state"] == "idle"
+    assert "error" in await ask(portal, "pricing.operator.op-0031-g1")
+    listed = [entry[:2] for body in presences.all for entry in body["agents"]]
+    assert ["op-0031-g1", "retired"] in listed
+    await put_manifest(portal, "pricing.1", 2)
+    body = b'{"division": "pricing.1", "generation": 2}'
+    await portal.publish("org.claytom.pricing.command.sync", body)
+    await asyncio.sleep(0.4)
+    assert host.divisions["pricing.1"].agents[31].generation == 2
+
+
+async def test_two_hosts_share_the_divisions(portal: Bus, start_host: StartHost) -> None:
+    for key in keys_of("pricing", "sales"):
+        await put_manifest(portal, key)
+    first, second = await asyncio.gather(start_host("h1"), start_host("h2"))
+    await wait_until(lambda: len(first.divisions) + len(second.divisions) == 10)
+    assert len(first.divisions) == len(second.divisions) == 5
+    for host in (first, second):
+        assert max(Counter(key.partition(".")[0] for key in host.divisions).values()) <= 3
+
+
+async def test_a_host_that_joins_later_steals_nothing_and_gets_what_is_drained(
+    portal: Bus, start_host: StartHost
+) -> None:
+    for key in keys_of("pricing"):
+        await put_manifest(portal, key)
+    first = await start_host("h1")
+    await wait_until(lambda: len(first.divisions) == 5)
+    second = await start_host("h2")
+    await asyncio.sleep(1.5)
+    assert len(second.divisions) == 0
+    body = {"divisions": ["pricing.2", "pricing.4"], "host": "h1"}
+    await portal.publish("org.claytom.pricing.command.drain", json.dumps(body).encode())
+    await wait_until(lambda: set(second.divisions) == {"pricing.2", "pricing.4"})
+    await asyncio.sleep(0.5)
+    assert len(first.divisions) == 3
+
+
+async def test_a_killed_host_is_replaced_within_the_time_to_live_under_higher_epochs(
+    portal: Bus, nats: NatsServer, start_host: StartHost
+) -> None:
+    for key in keys_of("pricing"):
+        await put_manifest(portal, key)
+    presences = await Presences().follow(portal)
+    process = spawn_host(nats, "h9")
+    try:
+        await wait_until(lambda: list(presences.holders().values()) == ["h9"] * 5, 20)
+        before = presences.epochs()
+        await start_host("h1")
+        await asyncio.sleep(0.6)
+        process.kill()
+        took = await wait_until(lambda: set(presences.holders().values()) == {"h1"}, 10)
+    finally:
+        process.kill()
+        process.wait()
+    assert took <= 5.0
+    after = presences.epochs()
+    assert all(after[key] > before[key] for key in before)
+
+
+async def test_a_restarted_host_takes_its_own_divisions_back_at_once(portal: Bus, nats: NatsServer) -> None:
+    await put_manifest(portal, "pricing.1")
+    presences = await Presences().follow(portal)
+    first = spawn_host(nats, "h9")
+    await wait_until(lambda: presences.holders() == {"pricing.1": "h9"}, 20)
+    epoch = presences.epochs()["pricing.1"]
+    first.kill()
+    first.wait()
+    second = spawn_host(nats, "h9")
+    try:
+        await wait_until(lambda: presences.epochs()["pricing.1"] > epoch, 10)
+    finally:
+        second.terminate()
+        assert second.wait(6) == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+async def test_a_stopped_host_hands_over_fast_and_ends_well(
+    portal: Bus, nats: NatsServer, start_host: StartHost, number: signal.Signals, tmp_path: Path
+) -> None:
+    for key in keys_of("pricing"):
+        await put_manifest(portal, key)
+    presences = await Presences().follow(portal)
+    goodbyes = await collect(portal, "org.claytom.pricing.command.goodbye")
+    status = tmp_path / "status.json"
+    process = spawn_host(nats, "h9", "--status-file", str(status))
+    await wait_until(lambda: list(presences.holders().values()) == ["h9"] * 5, 20)
+    await wait_until(lambda: status.exists() and json.loads(status.read_text())["agents"] == 25)
+    assert stat.S_IMODE(status.stat().st_mode) == 0o600
+    await start_host("h1")
+    await asyncio.sleep(0.6)
+    process.send_signal(number)
+    took = await wait_until(lambda: set(presences.holders().values()) == {"h1"}, 5)
+    assert process.wait(5) == 0
+    assert took < 2.5
+    assert len(goodbyes) == 5
+
+
+async def test_a_paused_process_is_fenced_when_it_wakes(
+    portal: Bus, nats: NatsServer, start_host: StartHost
+) -> None:
+    await put_manifest(portal, "pricing.1")
+    presences = await Presences().follow(portal)
+    process = spawn_host(nats, "h9")
+    try:
+        await wait_until(lambda: presences.holders() == {"pricing.1": "h9"}, 20)
+        host = await start_host("h1")
+        await asyncio.sleep(0.5)
+        os.kill(process.pid, signal.SIGSTOP)
+        await wait_until(lambda: "pricing.1" in host.divisions, 10)
+        os.kill(process.pid, signal.SIGCONT)
+        await asyncio.sleep(0.5)
+        presences.all.clear()
+        await asyncio.sleep(1.5)
+        assert {body["host"] for body in presences.all} == {"h1"}
+    finally:
+        process.kill()
+        process.wait()
+
+
+async def test_a_short_restart_of_nats_keeps_the_epoch(nats: NatsServer, start_host: StartHost) -> None:
+    portal = await Bus.connect(nats.url("portal"), name="test", inbox_prefix="_INBOX", timeout_s=10)
+    await make_streams(portal, bucket_ttl_s=10)
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    epoch = host.keeper.owned["pricing.1"].epoch
+    nats.kill()
+    await asyncio.sleep(1.0)
+    nats.start()
+    await wait_until(lambda: host.bus.connected and portal.connected)
+    await asyncio.sleep(3.5)
+    assert host.keeper.owned["pricing.1"].epoch == epoch
+    assert (await ask(portal, "pricing.director.di-0001-g1"))["epoch"] == epoch
+    await portal.close()
+
+
+async def test_a_long_absence_of_nats_fences_and_comes_back_under_a_higher_epoch(
+    portal: Bus, nats: NatsServer, start_host: StartHost
+) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    lease = host.keeper.owned["pricing.1"]
+    division = host.divisions["pricing.1"]
+    last = lease.renewed_at
+    nats.kill()
+    await wait_until(lambda: not division.acting(), 5)
+    assert time.monotonic() - max(last, lease.renewed_at) < host.keeper.times.ttl
+    await wait_until(lambda: not host.divisions, 5)
+    nats.start()
+    await wait_until(lambda: "pricing.1" in host.keeper.owned, 10)
+    assert host.keeper.owned["pricing.1"].epoch > lease.epoch
+    await wait_until(lambda: host.status()["live"] == 5)
+
+
+async def test_a_lease_taken_by_another_stops_the_division_at_once(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    value = b'{"host": "thief", "since": "now"}'
+    await portal.kv_put("CT_LEASES", "pricing.1", value)
+    assert await wait_until(lambda: not host.divisions) < 1.5
+    assert host.keeper.conflicts == 1
+
+
+async def test_injected_faults_need_chaos_and_end_in_failed_state_messages(
+    portal: Bus, start_host: StartHost
+) -> None:
+    await put_manifest(portal, "pricing.1", operators=20)
+    states = await collect(portal, "org.claytom.pricing.metrics.state")
+    agent = "org.claytom.pricing.operator.op-0031-g1"
+    order = json.dumps({"fail": [agent]}).encode()
+    host = await start_host("h1", chaos=True)
+    await wait_until(lambda: host.status()["live"] == 21)
+    await portal.publish("org.claytom.pricing.command.config", order)
+    await wait_until(lambda: len(states) == 2)
+    epoch = host.keeper.owned["pricing.1"].epoch
+    assert [(b["agent"], b["from"], b["to"]) for _, _, b in states] == [
+        (agent, "idle", "restarting"),
+        (agent, "restarting", "failed"),
+    ]
+    assert [h["Claytom-Seq"] for _, h, _ in states] == [f"pricing.1.{epoch}.1", f"pricing.1.{epoch}.2"]
+    assert states[0][1]["Nats-Msg-Id"] == f"st-op-0031-g1-{epoch}-1"
+    assert states[0][1]["ce-source"] == agent
+    await put_manifest(portal, "pricing.1", 2, operators=20, generations={"31": 2})
+    await wait_until(lambda: host.status()["live"] == 21)
+
+
+async def test_faults_are_not_injected_without_chaos(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    order = json.dumps({"fail": ["org.claytom.pricing.operator.op-0031-g1"]}).encode()
+    await portal.publish("org.claytom.pricing.command.config", order)
+    await portal.publish("org.claytom.pricing.command.config", b"{not json")
+    await portal.publish("org.claytom.pricing.command.sync", b'{"division": 1}')
+    await asyncio.sleep(0.3)
+    assert host.status()["live"] == 5
+
+
+async def test_samples_are_numbered_without_gaps_and_named_by_their_round(
+    portal: Bus, start_host: StartHost
+) -> None:
+    settings = {"kpi_interval_s": 1, "presence_interval_s": 5, "presence_full_s": 60}
+    samples = await collect(portal, "org.claytom.*.metrics.kpi")
+    await put_manifest(portal, "pricing.1", settings=settings)
+    await put_manifest(portal, "corporate.c-suite", settings=settings)
+    await start_host()
+    await wait_until(lambda: len(samples) >= 21)
+    per_division: dict[str, list[int]] = {}
+    for _, headers, body in samples:
+        division, number = headers["Claytom-Seq"].rsplit(".", 1)
+        per_division.setdefault(division, []).append(int(number))
+        assert set(body) == {"ts", "subsidiary", "role", "kpis", "okrs"}
+    assert len(per_division) == 2
+    for numbers in per_division.values():
+        assert numbers == list(range(1, len(numbers) + 1))
+    identities = [headers["Nats-Msg-Id"] for _, headers, _ in samples]
+    assert len(set(identities)) == len(identities)
+    assert {h["ce-source"] for _, h, b in samples if b["role"] == "c-suite"} == {
+        "org.claytom.corporate.c-suite.ceo",
+        "org.claytom.corporate.c-suite.coo",
+    }
+
+
+async def test_corporate_seats_answer_and_the_first_publishes_the_brief(portal: Bus, start_host: StartHost) -> None:
+    briefs = await collect(portal, "org.claytom.corporate.broadcast.c-suite")
+    await put_manifest(portal, "corporate.c-suite", generations={"coo": 2})
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 2 and briefs)
+    _, headers, brief = briefs[0]
+    assert headers["ce-source"] == "org.claytom.corporate.c-suite.ceo"
+    assert (brief["seat"], brief["seats"], brief["counts"]) == ("ceo", 2, {"idle": 2})
+    assert brief["duty"] == "publishes the daily brief"
+    assert await ask(portal, "corporate.c-suite.coo", "duty.ask") == {
+        "seat": "coo",
+        "duty": "owns ARP",
+        "body": "c-suite",
+        "generation": 2,
+    }
+    assert (await ask(portal, "corporate.c-suite.ceo"))["state"] == "idle"
+    assert await ask(portal, "corporate.c-suite.cfo") == {"error": "404 no-such-agent"}
+
+
+async def test_full_presence_comes_at_acquisition_and_when_asked_and_deltas_between(
+    portal: Bus, start_host: StartHost
+) -> None:
+    presences = await Presences().follow(portal)
+    settings = {"presence_interval_s": 0.2, "presence_full_s": 60, "kpi_interval_s": 3600}
+    await put_manifest(portal, "pricing.1", settings=settings)
+    await start_host()
+    await wait_until(lambda: len(presences.all) >= 5)
+    assert presences.all[0]["full"] or presences.all[1]["full"]
+    assert any(not body["full"] and body["agents"] == [] for body in presences.all)
+    presences.all.clear()
+    await portal.publish("org.claytom.pricing.command.report", b'{"divisions": ["pricing.1"]}')
+    await wait_until(lambda: any(body["full"] for body in presences.all), 2)
+    full = next(body for body in presences.all if body["full"])
+    assert full["total"] == len(full["agents"]) == 5
+    assert full["counts"]["idle"] == 5
+
+
+async def test_hello_is_repeated_until_welcomed_and_its_terms_apply(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    asked: list[Any] = []
+
+    async def answer(message: Any) -> None:
+        asked.append(json.loads(message.data))
+        first = {"code": "busy", "retry_after_s": 0.1}
+        terms = {"epoch": 1, "manifest_generation": 1, "kpi_interval_s": 7, "presence_interval_s": 2}
+        await portal.publish(message.reply, json.dumps(first if len(asked) == 1 else terms).encode())
+
+    await portal.subscribe("org.claytom.pricing.command.hello", answer)
+    await wait_until(lambda: host.divisions["pricing.1"].settings.kpi_interval_s == 7)
+    assert len(asked) == 2
+    assert asked[0]["protocol"] == "claytom/1"
+    assert asked[0]["shard"] == {"division": "pricing.1", "agents": 5}
+
+
+async def test_pause_and_resume_are_obeyed(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    roster = host.divisions["pricing.1"].roster
+    await portal.publish("org.claytom.pricing.command.pause", b'{"roles": ["operator"]}')
+    await wait_until(lambda: roster.counts()["paused"] == 4)
+    await portal.publish("org.claytom.pricing.command.resume", b"{}")
+    await wait_until(lambda: roster.counts()["idle"] == 5)
+
+
+async def test_a_manifest_that_disappears_gives_the_division_up(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    await portal.kv_delete("CT_SEATS", "pricing.1")
+    await wait_until(lambda: not host.divisions)
+
+
+async def test_a_host_has_a_few_tasks_a_division_and_none_an_agent(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1", operators=10)
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 11)
+    few = len(asyncio.all_tasks())
+    await put_manifest(portal, "pricing.1", 2, operators=3000)
+    await wait_until(lambda: host.status()["live"] == 3001)
+    assert len(asyncio.all_tasks()) <= few + 2
