@@ -261,7 +261,7 @@ STORAGES = {
     "staticfiles": {
         "BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"
         if DEBUG
-        else "whitenoise.storage.CompressedManifestStaticFilesStorage"
+        else "deployment.static.StaticStorage"
     },
 }
 DATA_UPLOAD_MAX_MEMORY_SIZE = 1_048_576
