@@ -76,9 +76,11 @@ class Intake:
         outcome, sums = Outcome(), Sums()
         with transaction.atomic(), connection.cursor() as cursor:
             arrivals = _arrivals(cursor, raws, now, outcome)
+            # Packed before the COPY begins: a sender not met before is looked up on this same connection.
+            chunks = list(self._rows(arrivals, now, outcome, sums))
             with cursor.copy(rows.COPY) as copy:
                 copy.write(rows.HEADER)
-                for chunk in self._rows(arrivals, now, outcome, sums):
+                for chunk in chunks:
                     copy.write(chunk)
                 copy.write(rows.TRAILER)
             sums.add(cursor)
