@@ -57,6 +57,8 @@ class Session:
         self._credit = 0
         self._delivery = 0  # number of the last delivery; the reset makes the server count from 1
         self._ended: str = ""
+        self._clock = asyncio.get_running_loop().time
+        self.heard_at = self._clock()  # when the server last said anything about this consumer
         self._something = asyncio.Event()
 
     async def open(self) -> None:
@@ -132,6 +134,7 @@ class Session:
             self._credit += self._feed.batch
 
     def _arrived(self, subject: bytes, reply: bytes, headers: bytes, body: bytes) -> None:
+        self.heard_at = self._clock()
         if not reply.startswith(b"$JS.ACK."):
             self._noticed(headers)
             return
@@ -224,16 +227,15 @@ class Puller:
         clock = asyncio.get_running_loop().time
         stopping = asyncio.ensure_future(self._stop.wait())
         stopping.add_done_callback(lambda _: session.end("stopping"))
-        ticked = silent_since = clock()
+        ticked = clock()
         try:
             while not self._stop.is_set():
                 batch, reply = await session.next(max(0.0, ticked + TICK - clock()))
                 if batch:
-                    silent_since = clock()
                     if not await self._call(self._committer.commit, batch):
                         return
                     session.acknowledge(reply)
-                elif clock() - silent_since > EXPIRES + 10:
+                elif clock() - session.heard_at > EXPIRES + 10:
                     # Neither messages nor a notice that a request ran out: whatever was lost, begin anew.
                     session.end("the server has fallen silent")
                 if clock() - ticked >= TICK:
