@@ -34,26 +34,26 @@ async def ensure_streams(bus: Bus) -> list[str]:
     something else, and RuntimeError with the server's words if it refuses.
     """
     done: list[str] = []
-    differences: list[str] = []
+    lacking: list[str] = []
     for wanted in STREAMS:
         name = wanted["name"]
         current = await _call(bus, f"STREAM.INFO.{name}", None, missing=STREAM_NOT_FOUND)
         verb = "CREATE" if current is None else "UPDATE"
-        if current is None or _differences(wanted, current["config"]):
+        if current is None or differences(wanted, current["config"]):
             current = await _call(bus, f"STREAM.{verb}.{name}", wanted)
             done.append(f"stream {name} {verb.lower()}d")
-        differences += [f"{name}.{line}" for line in _differences(wanted, (current or {})["config"])]
+        lacking += [f"{name}.{line}" for line in differences(wanted, (current or {})["config"])]
     for wanted in CONSUMERS:
         stream, config = wanted["stream"], wanted["config"]
         name = config["durable_name"]
         current = await _call(bus, f"CONSUMER.INFO.{stream}.{name}", None, missing=CONSUMER_NOT_FOUND)
-        if current is None or _differences(config, current["config"]):
+        if current is None or differences(config, current["config"]):
             request = {"stream_name": stream, "config": config}
             current = await _call(bus, f"CONSUMER.DURABLE.CREATE.{stream}.{name}", request)
             done.append(f"consumer {stream}/{name} brought to its declaration")
-        differences += [f"{stream}/{name}.{line}" for line in _differences(config, (current or {})["config"])]
-    if differences:
-        raise StreamsDifferError(differences)
+        lacking += [f"{stream}/{name}.{line}" for line in differences(config, (current or {})["config"])]
+    if lacking:
+        raise StreamsDifferError(lacking)
     return done
 
 
@@ -68,7 +68,7 @@ async def _call(bus: Bus, verb: str, request: Any, *, missing: int = 0) -> dict[
     return answer
 
 
-def _differences(wanted: dict[str, Any], got: dict[str, Any]) -> list[str]:
+def differences(wanted: dict[str, Any], got: dict[str, Any]) -> list[str]:
     """Return each setting that differs. A setting that the server leaves out has its zero value."""
     lines = []
     for key, value in wanted.items():
