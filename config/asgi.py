@@ -1,9 +1,12 @@
-"""ASGI entry point of the `live` process (server-sent events)."""
+"""ASGI entry point of the process `live` (server-sent events): `/live/` and `/healthz`, nothing else."""
 
 import os
 
-from django.core.asgi import get_asgi_application
+import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+django.setup()
 
-application = get_asgi_application()
+from portal.live import LiveApplication  # noqa: E402 - after Django knows its settings
+
+application = LiveApplication()

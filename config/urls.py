@@ -8,3 +8,5 @@ urlpatterns = [
     path("api/", include("config.api")),
     path("admin/", admin.site.urls),
 ]
+
+handler500 = "portal.views.errors.server_error"

@@ -1,0 +1,163 @@
+"""What happened: replacements, incidents and acts of the ledger, newest first, in words."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any
+
+from django.db.models import Count, F, Max, Q
+from django.db.models.functions import TruncMinute
+from django.urls import reverse
+from django.utils.functional import Promise
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy, ngettext
+
+from audit.models import LedgerEntry
+from holding.models import Unit
+from portal.agents import agent_address
+from portal.states import GLYPHS
+from subsidiaries.replacement.models import Incident, Replacement
+
+KINDS = ("replacements", "incidents", "ledger")
+WINDOW = 5000  # replacements looked at for one page of the feed
+# The ledger has an entry for each seat of a load or a replacement; the feed tells of these as one event.
+DETAIL_ACTIONS = ("unit.staff", "seat.appoint")
+ACTS: dict[str, str | Promise] = {
+    "holding.load": gettext_lazy("Holding file loaded"),
+    "person.create": gettext_lazy("Person created"),
+    "person.credentials": gettext_lazy("Credentials of a person changed"),
+    "token.issue": gettext_lazy("API token issued"),
+    "token.revoke": gettext_lazy("API token revoked"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the feed: when, how urgent, whose, what, and where to read more."""
+
+    at: datetime
+    kind: str
+    unit: Unit | None
+    text: str
+    url: str
+    detail: str = ""
+
+    @property
+    def glyph(self) -> str:
+        """The glyph of the event's kind."""
+        return GLYPHS[self.kind]
+
+
+@dataclass(frozen=True, slots=True)
+class Feed:
+    """A page of events, and the time before which the next page begins (None: there is none)."""
+
+    events: list[Event]
+    older: datetime | None
+
+
+def feed(*, limit: int, before: datetime | None = None, kind: str = "") -> Feed:
+    """Return up to `limit` events (a few more when several share the last instant), newest first.
+
+    `kind` is one of `KINDS`, or empty for all. Three queries, whatever the age of the page.
+    """
+    sources = {"replacements": _replacements, "incidents": _incidents, "ledger": _ledger}
+    chosen = [sources[kind]] if kind else list(sources.values())
+    found = sorted(
+        (event for source in chosen for event in source(limit, before)), key=lambda e: e.at, reverse=True
+    )
+    if len(found) <= limit:
+        return Feed(found, None)
+    last = found[limit - 1].at
+    events = [event for event in found if event.at >= last]
+    return Feed(events, last if len(events) < len(found) else None)
+
+
+def _replacements(limit: int, before: datetime | None) -> Iterator[Event]:
+    """One event per unit, reason and minute: 1,500 replacements at once are one line, not 1,500."""
+    newest = Replacement.objects.order_by("-decided_at")
+    if before:
+        # An event stands at the start of its minute, so a minute is on one page as a whole.
+        newest = newest.filter(decided_at__lt=_next_minute(before))
+    window = newest.values("pk")[:WINDOW]
+    groups = (
+        Replacement.objects.filter(pk__in=window)
+        .order_by()
+        .annotate(minute=TruncMinute("decided_at"))
+        .values("minute", "unit_id", "reason")
+        .annotate(
+            count=Count("pk"),
+            waiting=Count("pk", filter=Q(live_at=None)),
+            code=Max("seat__code"),
+            body=Max("seat__body__slug"),
+            newest=Max("generation"),
+        )
+        .order_by("-minute", "unit_id")
+    )
+    rows = list(groups[: limit + 1])
+    units = Unit.objects.in_bulk({row["unit_id"] for row in rows}) if rows else {}
+    if sum(row["count"] for row in rows) >= WINDOW and len({row["minute"] for row in rows}) > 1:
+        rows = [row for row in rows if row["minute"] != rows[-1]["minute"]]  # may be cut by the window
+    for row in rows:
+        yield _replacement(row, units[row["unit_id"]])
+
+
+def _replacement(row: Mapping[str, Any], unit: Unit) -> Event:
+    count, waiting = row["count"], row["waiting"]
+    reason = str(Replacement.Reason(row["reason"]).label)
+    if count == 1:
+        text = _("%(seat)s replaced: %(reason)s") % {"seat": row["code"], "reason": reason}
+        url = agent_address(unit.slug, row["code"], row["newest"], row["body"])
+    else:
+        sentence = ngettext("%(count)d replacement: %(reason)s", "%(count)d replacements: %(reason)s", count)
+        text = sentence % {"count": count, "reason": reason}
+        url = f"{reverse('replacements')}?unit={unit.slug}"
+    detail = ngettext("%(count)d not live yet", "%(count)d not live yet", waiting) % {"count": waiting}
+    return Event(row["minute"], "warn" if waiting else "info", unit, text, url, detail if waiting else "")
+
+
+def _next_minute(moment: datetime) -> datetime:
+    floor = moment.replace(second=0, microsecond=0)
+    return floor if floor == moment else floor + timedelta(minutes=1)
+
+
+def _incidents(limit: int, before: datetime | None) -> Iterator[Event]:
+    """Each incident twice: when it was opened and when it was closed."""
+    incidents = Incident.objects.select_related("unit")
+    opened, closed = incidents.order_by("-opened_at"), incidents.exclude(closed_at=None).order_by("-closed_at")
+    if before:
+        opened, closed = opened.filter(opened_at__lt=before), closed.filter(closed_at__lt=before)
+    for incident in opened[: limit + 1]:
+        text = _("Incident: %(kind)s") % {"kind": incident.get_kind_display()}
+        yield _incident(incident, incident.opened_at, "crit", text)
+    for incident in closed.annotate(end=F("closed_at"))[: limit + 1]:
+        text = _("Incident closed: %(kind)s") % {"kind": incident.get_kind_display()}
+        yield _incident(incident, incident.end, "ok", text)
+
+
+def _incident(incident: Incident, at: datetime, kind: str, text: str) -> Event:
+    detail = incident.detail or (_("deficit %(count)d") % {"count": incident.deficit} if incident.deficit else "")
+    return Event(at, kind, incident.unit, text, reverse("unit", args=[incident.unit.slug]), detail)
+
+
+def _ledger(limit: int, before: datetime | None) -> Iterator[Event]:
+    entries = LedgerEntry.objects.exclude(action__in=DETAIL_ACTIONS).order_by("-id").defer("body")
+    if before:
+        entries = entries.filter(at__lt=before)
+    for entry in entries[: limit + 1]:
+        yield Event(
+            at=entry.at,
+            kind="idle",
+            unit=None,
+            text=str(ACTS.get(entry.action, entry.action)),
+            url=ledger_address(entry.object),
+            detail=_("by %(actor)s") % {"actor": entry.actor},
+        )
+
+
+def ledger_address(object_: str) -> str:
+    """Return the page of a ledger entry's object, or an empty string when it has none."""
+    kind, _slash, rest = object_.partition("/")
+    if kind == "unit" and rest:
+        return reverse("unit", args=[rest])
+    return ""

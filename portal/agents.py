@@ -1,0 +1,174 @@
+"""Agents in office as a list, and one agent with its history."""
+
+import re
+from dataclasses import dataclass
+from datetime import datetime
+
+from django.db.models import Q, QuerySet
+from django.http import Http404
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from audit.models import LedgerEntry
+from holding.models import SUBJECT_ROOT, Agent, BlueprintVersion, Body, Incumbency, Role, Seat, Unit
+from subsidiaries.performance.models import KpiLatest
+from subsidiaries.replacement.models import STALE_AFTER, DivisionState, Replacement, SeatState
+from subsidiaries.replacement.shown import REPLACED, UNKNOWN, in_shown_state
+
+STATE = ("seat__unit", "seat__seatstate", "seat__division__state")
+HISTORY = 25  # generations, replacements and ledger entries shown of a seat
+WORDS = re.compile(r"^[a-z0-9.-]{1,120}$")
+SUBJECT_START = f"{SUBJECT_ROOT}."
+GENERATION = re.compile(r"-g([0-9]{1,6})$")
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """The filters of the list of agents; empty: all."""
+
+    unit: str = ""
+    role: str = ""
+    state: str = ""
+    words: str = ""
+
+
+def listed(wanted: Wanted, *, now: datetime) -> QuerySet[Agent]:
+    """Return the agents that are wanted, with what the list shows; only the state `replaced` lists former ones."""
+    agents = Agent.objects.for_listing().select_related(*STATE)
+    if wanted.unit:
+        agents = agents.filter(unit__slug=wanted.unit)
+    if wanted.role:
+        agents = agents.filter(Q(seat__role__slug=wanted.role) | Q(seat__body__slug=wanted.role))
+    if wanted.words:
+        if not WORDS.match(wanted.words):
+            return agents.none()
+        field = "subject" if wanted.words.startswith(SUBJECT_START) else "agent_id"
+        agents = agents.filter(**{f"{field}__startswith": wanted.words})
+    return in_shown_state(agents, wanted.state, now=now) if wanted.state else agents.filter(retired_at=None)
+
+
+@dataclass(frozen=True, slots=True)
+class Shown:
+    """What is known of an agent: its state, since when, and the tasks it has done."""
+
+    state: str
+    since: datetime | None = None
+    done: int | None = None
+
+
+def shown(agent: Agent, *, now: datetime) -> Shown:
+    """Return what is known of an agent at `now`; what is not known is never shown as live.
+
+    Reads the seat's state and its division's, which `listed` and `find` bring along.
+    """
+    told: SeatState | None = getattr(agent.seat, "seatstate", None)
+    if told is None or told.generation != agent.generation:  # a report about the one before, or the one after
+        return Shown(REPLACED if agent.retired_at else UNKNOWN)
+    if agent.retired_at:
+        return Shown(REPLACED, told.since, told.done)
+    division: DivisionState | None = getattr(agent.seat.division, "state", None)
+    heard = division is not None and division.seen_at is not None and division.seen_at >= now - STALE_AFTER
+    return Shown(told.state if heard else UNKNOWN, told.since, told.done)
+
+
+def address(agent: Agent) -> str:
+    """Return the page of an agent. Reads its seat, the seat's unit and body."""
+    return generation_address(agent.seat, agent.generation)
+
+
+def seat_address(seat: Seat) -> str:
+    """Return the page of the agent that holds a seat now."""
+    return generation_address(seat, seat.generation)
+
+
+def generation_address(seat: Seat, generation: int) -> str:
+    """Return the page of the agent that held a seat under `generation`."""
+    return agent_address(seat.unit.slug, seat.code, generation, seat.body.slug if seat.body else None)
+
+
+def agent_address(unit: str, code: str, generation: int, body: str | None) -> str:
+    """Return the page of an agent.
+
+    In the parent company a subject stays through the generations, so the address adds body and generation.
+    """
+    name = f"{body}.{code}" if body else code
+    return reverse("agent", args=[unit, f"{name}-g{generation}"])
+
+
+def find(unit: str, name: str) -> Agent:
+    """Return the agent at `/a/<unit>/<name>/`; without a generation the seat's present one. Raises Http404."""
+    generation = GENERATION.search(name)
+    body, dot, code = name.removesuffix(generation[0] if generation else "").rpartition(".")
+    seats = Agent.objects.filter(unit__slug=unit, seat__code=code)
+    seats = seats.filter(seat__body__slug=body) if dot else seats.filter(seat__body=None)
+    found = seats.filter(generation=int(generation[1])) if generation else seats.filter(retired_at=None)
+    agent = found.select_related("unit", "seat__role", "seat__body", "blueprint__blueprint", *STATE).first()
+    if agent is None:
+        raise Http404(_("There is no agent “%(name)s” in “%(unit)s”.") % {"name": name[:60], "unit": unit})
+    return agent
+
+
+@dataclass(frozen=True, slots=True)
+class Profile:
+    """All that the page of an agent shows."""
+
+    agent: Agent
+    shown: Shown
+    seat: Seat
+    division: DivisionState | None
+    blueprint: BlueprintVersion
+    current: Agent | None
+    superior: Seat | None
+    reports: int
+    claim: KpiLatest | None
+    history: list[Incumbency]
+    replacements: list[Replacement]
+    ledger: list[LedgerEntry]
+
+
+def profile(agent: Agent, *, now: datetime) -> Profile:
+    """Read the page of an agent found by `find` (seven queries)."""
+    seat = agent.seat
+    superior = (
+        Seat.objects.select_related("unit", "body", "role").filter(pk=seat.reports_to_id).first()
+        if seat.reports_to_id
+        else None
+    )
+    claim = KpiLatest.objects.for_seats([(seat.unit_id, seat.ordinal)]).get((seat.unit_id, seat.ordinal))
+    current = agent
+    if agent.retired_at:
+        current = (
+            Agent.objects.in_office().select_related("seat__unit", "seat__body").filter(seat=seat).first() or agent
+        )
+    return Profile(
+        agent=agent,
+        shown=shown(agent, now=now),
+        seat=seat,
+        division=getattr(seat.division, "state", None),
+        blueprint=agent.blueprint,
+        current=current if current.pk != agent.pk else None,
+        superior=superior,
+        reports=seat.reports.count(),
+        claim=claim if claim and claim.generation in (None, agent.generation) else None,
+        history=list(
+            Incumbency.objects.filter(seat=seat)
+            .select_related("agent__seat__unit", "agent__seat__body")
+            .order_by("-generation")[:HISTORY]
+        ),
+        replacements=list(
+            Replacement.objects.filter(seat=seat)
+            .select_related("seat__unit", "seat__body", "unit", "old_agent", "new_agent")
+            .order_by("-pk")[:HISTORY]
+        ),
+        ledger=list(LedgerEntry.objects.filter(object=f"seat/{seat}").order_by("-id").defer("body")[:HISTORY]),
+    )
+
+
+def unit_choices() -> list[Unit]:
+    """Return the units for a filter, in the holding's order."""
+    return list(Unit.objects.order_by("position"))
+
+
+def role_choices() -> list[Role | Body]:
+    """Return the roles of subsidiaries, then the bodies of the parent company."""
+    return [*Role.objects.order_by("position"), *Body.objects.order_by("position")]

@@ -1,0 +1,69 @@
+"""What the live stream watches: a version for each topic, from two cheap queries."""
+
+from datetime import datetime
+from hashlib import blake2b
+
+from django.db import connection
+
+from subsidiaries.replacement.models import STALE_AFTER
+
+# KPIs and presence move all the time: they are signalled at most once in so many seconds.
+KPI_STEP = 15
+PRESENCE_STEP = 10
+
+# What a unit's page depends on besides KPIs: live agents, divisions heard of, replacements and how many of them
+# are not live yet, incidents and how many of them are open. About 900 rows of the census, 181 divisions; the rest
+# comes from the ends of indexes.
+UNITS = """
+    with heard as (
+        select d.unit_id, count(*) as divisions
+          from replacement_divisionstate s join holding_division d on d.id = s.division_id
+         where s.seen_at >= %(since)s group by 1
+    ), census as (
+        select unit_id, sum(live) as live from replacement_census group by 1
+    ), waiting as (
+        select unit_id, count(*) as seats from replacement_replacement where live_at is null group by 1
+    ), incident as (
+        select unit_id, max(id) as last, count(*) filter (where closed_at is null) as open
+          from replacement_incident group by 1
+    )
+    select u.slug, census.live, heard.divisions, waiting.seats, incident.last, incident.open,
+           (select max(id) from replacement_replacement r where r.unit_id = u.id)
+      from holding_unit u
+      left join heard on heard.unit_id = u.id
+      left join census on census.unit_id = u.id
+      left join waiting on waiting.unit_id = u.id
+      left join incident on incident.unit_id = u.id
+     order by u.position
+"""
+WHOLE = """
+    select (select max(id) from audit_ledgerentry),
+           (select extract(epoch from max(minute))::bigint from performance_kpiminute)
+"""
+
+
+def versions(now: datetime) -> dict[str, str]:
+    """Return the version of each topic: `overview`, `activity`, `arp`, `org`, and `unit:<slug>` for each unit.
+
+    A part of a page is asked for again when the version of one of its topics has changed.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute(UNITS, {"since": now - STALE_AFTER})
+        units = {slug: _digest(facts) for slug, *facts in cursor.fetchall()}
+        cursor.execute(WHOLE)
+        entry, minute = cursor.fetchone() or (None, None)
+    second = int(now.timestamp())
+    # When samples have stopped coming, KPIs are no reason to ask again.
+    kpis = second // KPI_STEP if minute and second - minute < 180 else 0
+    whole = _digest(units)
+    return {
+        "overview": f"{whole}.{kpis}",
+        "activity": f"{whole}.{entry}",
+        "arp": whole,
+        "org": f"{whole}.{second // PRESENCE_STEP}",
+        **{f"unit:{slug}": f"{facts}.{kpis}" for slug, facts in units.items()},
+    }
+
+
+def _digest(facts: object) -> str:
+    return blake2b(repr(facts).encode(), digest_size=6).hexdigest()

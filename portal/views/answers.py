@@ -1,0 +1,88 @@
+"""How pages answer: whole, or as the live part that htmx asked for."""
+
+from datetime import datetime
+from hashlib import blake2b
+from typing import Any
+from urllib.parse import urlencode
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import render
+from django.urls import reverse
+from django.utils.cache import patch_vary_headers
+from django.utils.http import quote_etag
+from django.utils.translation import gettext as _
+
+AS_OF_HEADER = "As-Of"
+
+
+def answer(
+    request: HttpRequest,
+    template: str,
+    context: dict[str, Any],
+    *,
+    as_of: datetime | None = None,
+    part: str = "live",
+    status: int = 200,
+) -> HttpResponse:
+    """Render a page, or only its partial `part` for htmx.
+
+    The part carries an ETag of its content; the time as of which it holds travels in a header, so that an
+    unchanged part is a 304.
+    """
+    context = {**context, "as_of": as_of, "navigation": navigation(request)}
+    fragment = is_fragment(request)
+    response = render(request, f"{template}#{part}" if fragment else template, context, status=status)
+    patch_vary_headers(response, ["HX-Request"])
+    response.headers["Cache-Control"] = "private, no-cache"
+    if as_of:
+        response.headers[AS_OF_HEADER] = as_of.isoformat(timespec="seconds")
+    if fragment and status == 200:
+        etag = quote_etag(blake2b(response.content, digest_size=12).hexdigest())
+        response.headers["ETag"] = etag
+        if etag in _known_etags(request):
+            response.status_code = 304
+            response.content = b""
+    return response
+
+
+def is_fragment(request: HttpRequest) -> bool:
+    """Return whether htmx asks for a part of a page, and not for the page itself after "back"."""
+    return request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
+
+
+def _known_etags(request: HttpRequest) -> set[str]:
+    # Compression makes an ETag weak (`W/"..."`); for a part of a page weak is as good.
+    sent = request.headers.get("If-None-Match", "")
+    return {tag.strip().removeprefix("W/") for tag in sent.split(",")}
+
+
+def navigation(request: HttpRequest) -> list[dict[str, str]]:
+    """Return the entries of the navigation; `current` is `page` on the page itself, `true` below it."""
+    entries = [
+        ("overview", _("Overview")),
+        ("organisation", _("Organisation")),
+        ("agents", _("Agents")),
+        ("replacements", _("Replacements")),
+        ("activity", _("Activity")),
+    ]
+    below = {"unit": "organisation", "agent": "agents"}
+    name = request.resolver_match.url_name if request.resolver_match else None
+    return [
+        {
+            "url": reverse(entry),
+            "name": label,
+            "current": "page" if entry == name else "true" if below.get(name or "") == entry else "",
+        }
+        for entry, label in entries
+    ]
+
+
+def with_query(request: HttpRequest, **changes: str | None) -> str:
+    """Return this page's address with parameters of its query changed, or removed (None)."""
+    query = {key: value for key, value in request.GET.items() if value}
+    for key, value in changes.items():
+        if value is None:
+            query.pop(key, None)
+        else:
+            query[key] = value
+    return f"{request.path}?{urlencode(query)}" if query else request.path

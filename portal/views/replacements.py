@@ -1,0 +1,36 @@
+"""`/arp/`: what ARP decided, newest first."""
+
+from django.http import HttpRequest, HttpResponse
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from portal.agents import unit_choices
+from portal.keyset import page, position
+from portal.views.answers import answer, with_query
+from subsidiaries.replacement.models import Replacement
+
+PAGE_SIZE = 50
+
+
+@require_safe
+def listing(request: HttpRequest) -> HttpResponse:
+    """List the replacements of a unit or of all, of one reason or of all."""
+    unit = request.GET.get("unit", "")[:24]
+    asked = request.GET.get("reason", "")
+    reason = asked if asked in Replacement.Reason.values else ""
+    queryset = Replacement.objects.select_related("unit", "seat__body", "seat__unit", "old_agent", "new_agent")
+    if unit:
+        queryset = queryset.filter(unit__slug=unit)
+    if reason:
+        queryset = queryset.filter(reason=reason)
+    rows = page(queryset, position(request), size=PAGE_SIZE, newest_first=True)
+    context = {
+        "replacements": rows.rows,
+        "units": unit_choices(),
+        "reasons": Replacement.Reason.choices,
+        "unit": unit,
+        "reason": reason,
+        "previous": rows.previous and with_query(request, before=str(rows.previous), after=None),
+        "next": rows.next and with_query(request, after=str(rows.next), before=None),
+    }
+    return answer(request, "portal/replacements.html", context, as_of=timezone.now())

@@ -1,0 +1,19 @@
+"""`/s/<slug>/`: one unit."""
+
+from django.http import HttpRequest, HttpResponse
+from django.shortcuts import get_object_or_404
+from django.utils import timezone
+from django.views.decorators.http import require_safe
+
+from holding.models import Unit
+from portal.kpis import KPIS
+from portal.subsidiaries import unit_page
+from portal.views.answers import answer
+
+
+@require_safe
+def show(request: HttpRequest, slug: str) -> HttpResponse:
+    """Show a unit's headcount, KPIs, divisions, incidents, replacements and chain of command."""
+    unit = get_object_or_404(Unit.objects.select_related("sector"), slug=slug)
+    data = unit_page(unit, as_of=timezone.now())
+    return answer(request, "portal/unit.html", {"data": data, "unit": unit, "kpis": KPIS}, as_of=data.as_of)

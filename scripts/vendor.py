@@ -1,0 +1,60 @@
+"""Fetch the vendored files of `static/vendor/vendor.lock.json` from the npm registry and verify them.
+
+For developers: `python scripts/vendor.py` fetches again what the lock names; a new version is taken by editing
+`version` and `integrity` there. The registry's own checksum (sha512) is compared before anything is copied.
+"""
+
+import base64
+import hashlib
+import io
+import json
+import re
+import sys
+import tarfile
+import urllib.request
+from pathlib import Path
+
+VENDOR = Path(__file__).resolve().parent.parent / "static" / "vendor"
+LOCK = VENDOR / "vendor.lock.json"
+REGISTRY = "https://registry.example"
+SOURCE_MAP = re.compile(rb"^\s*(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
+
+
+def download(package: str, version: str, integrity: str) -> tarfile.TarFile:
+    """Return the package's archive. Raises ValueError when its checksum is not the locked one."""
+    name = package.rpartition("/")[2]
+    with urllib.request.urlopen(f"{REGISTRY}/{package}/-/{name}-{version}.tgz", timeout=60) as reply:  # noqa: S310
+        archive = reply.read()
+    found = "sha512-" + base64.b64encode(hashlib.sha512(archive).digest()).decode()
+    if found != integrity:
+        raise ValueError(f"{package}@{version}: the registry sent {found}, the lock says {integrity}.")
+    return tarfile.open(fileobj=io.BytesIO(archive), mode="r:gz")
+
+
+def content(archive: tarfile.TarFile, path: str) -> bytes:
+    """Return a file of the archive, without a reference to a source map that we do not ship."""
+    member = archive.extractfile(f"package/{path}")
+    if member is None:
+        raise ValueError(f"{path} is not a file of the package.")
+    raw = member.read()
+    return SOURCE_MAP.sub(b"", raw) if path.endswith((".js", ".css")) else raw
+
+
+def main() -> int:
+    """Fetch every package of the lock, write its files, and write their checksums back."""
+    lock = json.loads(LOCK.read_text(encoding="utf-8"))
+    for package in lock["packages"]:
+        archive = download(package["package"], package["version"], package["integrity"])
+        for entry in package["files"]:
+            raw = content(archive, entry["source"])
+            target = VENDOR / entry["file"]
+            target.parent.mkdir(parents=True, exist_ok=True)
+            target.write_bytes(raw)
+            entry["sha256"] = hashlib.sha256(raw).hexdigest()
+        sys.stdout.write(f"{package['package']}@{package['version']}: {len(package['files'])} files\n")
+    LOCK.write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
