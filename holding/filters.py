@@ -1,9 +1,9 @@
 """Filters of the API's seats."""
 
 import django_filters as filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 
-from holding.models import Division, Seat, Unit
+from holding.models import Division, Role, Seat, Unit
 from holding.services import role_choices
 
 
@@ -29,4 +29,7 @@ class SeatFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter ship
 
     def of_role(self, queryset: QuerySet[Seat], name: str, value: str) -> QuerySet[Seat]:
         """Keep the seats of a role or body."""
-        return queryset.filter(Q(role__slug=value) | Q(body__slug=value))
+        role = Role.objects.filter(slug=value).first()  # by id: the planner knows how many each has
+        if role is not None:
+            return queryset.filter(role=role)
+        return queryset.filter(body__slug=value)

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.db.models import QuerySet
 from django.http import Http404
 from django.utils import timezone
 from django.utils.translation import gettext as _
@@ -11,10 +10,10 @@ from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema
 from rest_framework.viewsets import ReadOnlyModelViewSet
 
 from holding.models import Agent
+from subsidiaries.replacement import shown
 from subsidiaries.replacement.filters import AgentFilter, ReplacementFilter
 from subsidiaries.replacement.models import Replacement
 from subsidiaries.replacement.serializers import AgentSerializer, ReplacementSerializer
-from subsidiaries.replacement.shown import with_shown_state
 
 LARGEST_ID_DIGITS = 18
 ID = OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH, description="Number of the replacement.")
@@ -36,29 +35,27 @@ IDENTITY = OpenApiParameter(
 class AgentViewSet(ReadOnlyModelViewSet[Agent]):
     """Agents, and the state that is known of them."""
 
-    queryset = Agent.objects.all()
+    queryset = Agent.objects.values(*shown.COLUMNS)
     serializer_class = AgentSerializer  # type: ignore[assignment]
     filterset_class = AgentFilter
     lookup_url_kwarg = "identity"
     lookup_value_regex = "[^/]+"
 
-    def get_queryset(self) -> QuerySet[Agent]:
-        """Return rows with each agent's state as of now."""
-        agents = with_shown_state(Agent.objects.all(), now=timezone.now())
-        rows: QuerySet[Agent] = agents.values(*AgentSerializer.columns)
-        return rows
+    def paginate_queryset(self, queryset: Any) -> Any:
+        """Return a page of rows with each agent's state as of now."""
+        return shown.add_shown_state(super().paginate_queryset(queryset) or [], now=timezone.now())
 
     def get_object(self) -> Any:
         """Return the agent's row. Raises Http404."""
         identity: str = self.kwargs["identity"]
-        agents = self.filter_queryset(self.get_queryset())
+        agents: Any = self.filter_queryset(self.get_queryset())  # of rows, not of agents
         if identity.isascii() and identity.isdigit() and len(identity) <= LARGEST_ID_DIGITS:
             row = agents.filter(pk=int(identity)).first()
         else:
             row = agents.filter(subject=identity.replace("\x00", "")).order_by("-generation").first()
         if row is None:
             raise Http404(_("There is no agent “%(identity)s”.") % {"identity": identity})
-        return row
+        return shown.add_shown_state([row], now=timezone.now())[0]
 
 
 @extend_schema_view(

@@ -1,10 +1,10 @@
 """Filters of the API's agents and replacements."""
 
 import django_filters as filters
-from django.db.models import Q, QuerySet
+from django.db.models import QuerySet
 from django.utils import timezone
 
-from holding.models import Agent, Unit
+from holding.models import Agent, Role, Unit
 from holding.services import role_choices
 from subsidiaries.replacement.models import Replacement
 from subsidiaries.replacement.shown import SHOWN_STATES, in_shown_state
@@ -43,7 +43,10 @@ class AgentFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter shi
 
     def of_role(self, queryset: QuerySet[Agent], name: str, value: str) -> QuerySet[Agent]:
         """Keep the agents on seats of a role or body."""
-        return queryset.filter(Q(seat__role__slug=value) | Q(seat__body__slug=value))
+        role = Role.objects.filter(slug=value).first()  # by id: the planner knows how many each has
+        if role is not None:
+            return queryset.filter(seat__role=role)
+        return queryset.filter(seat__body__slug=value)
 
     def in_state(self, queryset: QuerySet[Agent], name: str, value: str) -> QuerySet[Agent]:
         """Keep the agents that are shown in that state."""

@@ -59,27 +59,23 @@ class AgentSerializer(serializers.Serializer[Row]):
     created_at = serializers.DateTimeField()
     retired_at = serializers.DateTimeField(allow_null=True)
 
-    columns = (
-        "id", "subject", "agent_id", "unit__slug", "seat__role__slug", "seat__body__slug", "seat__division__key",
-        "seat__code", "seat_id", "generation", "created_at", "retired_at", "shown_state", "shown_since",
-        "shown_done",
-    )  # fmt: skip
-
     def to_representation(self, row: Row) -> Row:
-        """Return the agent of a row of `columns`."""
+        """Return the agent of a row of `shown.COLUMNS` with its shown state."""
+        _root, _domain, unit, role, _agent = row["subject"].split(".")
+        told = row["told"]
         return {
             "id": row["id"],
             "subject": row["subject"],
             "agent": row["agent_id"],
-            "unit": row["unit__slug"],
-            "role": row["seat__role__slug"] or row["seat__body__slug"],
-            "division": row["seat__division__key"],
+            "unit": unit,
+            "role": role,
+            "division": row["division"],
             "seat": row["seat__code"],
             "seat_id": row["seat_id"],
             "generation": row["generation"],
-            "state": row["shown_state"],
-            "since": row["shown_since"],
-            "done": row["shown_done"],
+            "state": row["state"],
+            "since": row["seat__seatstate__since"] if told else None,
+            "done": row["seat__seatstate__done"] if told else None,
             "created_at": row["created_at"],
             "retired_at": row["retired_at"],
         }
