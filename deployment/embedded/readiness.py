@@ -3,11 +3,15 @@
 import urllib.error
 import urllib.request
 from dataclasses import dataclass
+from datetime import datetime
 
 import psycopg
 
+HEARD = "select max(seen_at) from replacement_divisionstate"
 AGENTS = """
-    select (select coalesce(sum(live), 0) from replacement_census)::int,
+    select (select coalesce(sum(census.live), 0)
+              from replacement_census census join replacement_divisionstate state using (division_id)
+             where state.seen_at > coalesce(%s, '-infinity'::timestamptz))::int,
            (select count(*) from holding_seat)::int
 """
 
@@ -29,18 +33,35 @@ class Agents:
 
 
 class AgentCount:
-    """Counts live agents over one connection that is opened again when it breaks."""
+    """Counts live agents of divisions that were heard of since `begin`.
+
+    What the census says from the last run proves nothing about this one. The threshold is a time that
+    the database holds, not ours, so that an accelerated clock does not matter.
+    """
 
     def __init__(self, dsn: str) -> None:
         self._dsn = dsn
         self._connection: psycopg.Connection | None = None
+        self._threshold: datetime | None = None
+
+    def begin(self) -> None:
+        """Remember when the last division was heard of; call before the hosts start."""
+        try:
+            row = self._connected().execute(HEARD).fetchone()
+        except psycopg.Error:
+            self.close()
+        else:
+            self._threshold = row[0] if row else None
+
+    def _connected(self) -> psycopg.Connection:
+        if self._connection is None or self._connection.closed:
+            self._connection = psycopg.connect(self._dsn, autocommit=True, connect_timeout=2)
+        return self._connection
 
     def __call__(self) -> Agents:
         """The count now; zeros while the database does not answer."""
         try:
-            if self._connection is None or self._connection.closed:
-                self._connection = psycopg.connect(self._dsn, autocommit=True, connect_timeout=2)
-            row = self._connection.execute(AGENTS).fetchone()
+            row = self._connected().execute(AGENTS, [self._threshold]).fetchone()
         except psycopg.Error:
             self.close()
             return Agents(0, 0)

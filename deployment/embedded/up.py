@@ -41,7 +41,7 @@ PASSED_ON = (
     *("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_OWNER_ROLE", "DATABASE_INGEST_URL", "REDIS_URL"),
     *("NATS_URL", "NATS_HOST_URL", "NATS_SYS_URL"),
     *("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "PORTAL_URL", "LIVE_URL", "BEHIND_TLS_PROXY"),
-    *("AGENTS_PER_SUBSIDIARY", "CLOCK_SPEED", "KPI_RETENTION_HOURS", "DEBUG", "LOG_LEVEL"),
+    *("AGENTS_PER_SUBSIDIARY", "CLOCK_SPEED", "KPI_RETENTION_HOURS", "METRICS_TOKEN", "DEBUG", "LOG_LEVEL"),
 )
 """Variables of the caller that win over what we would choose, and are written to DATA_DIR/env."""
 
@@ -115,7 +115,7 @@ class Installation:
             "SECRET_KEY": self._credentials.secret_key,
             "ALLOWED_HOSTS": "localhost,127.0.0.1,[::1]",
             "PORTAL_URL": self._url,
-            "LIVE_URL": f"http://{LOOPBACK}:{self._live.port}",
+            "LIVE_URL": f":{self._live.port}",
             **{name: self._inherited[name] for name in PASSED_ON if self._inherited.get(name)},
             "DATA_DIR": str(self._directory.path),
             "CHAOS_ENABLED": "1" if self._options.chaos else "0",
@@ -151,10 +151,12 @@ class Installation:
         self._start_servers()
         environment.write(self._directory.env, self._variables)
         self._prepare()
+        dsn = self._variables.get("DATABASE_INGEST_URL") or self._variables["DATABASE_URL"]
+        watch = self._plan.watch(dsn, self._url)
         for program in self._programs():
             self._supervisor.keep(program)
         self._progress("Processes started: " + ", ".join(self._supervisor.pids()))
-        agents = self._await_agents()
+        agents = self._await_agents(watch)
         self._announce(agents)
         self._supervisor.on_restart = lambda: self._announce(agents)
         self._progress(f"{agents}. The portal answers at {self._url}")
@@ -206,10 +208,8 @@ class Installation:
             chaos=self._options.chaos,
         )
 
-    def _await_agents(self) -> Agents:
+    def _await_agents(self, watch: "Watch") -> Agents:
         """Wait until every seat has a live agent and the portal answers."""
-        dsn = self._variables.get("DATABASE_INGEST_URL") or self._variables["DATABASE_URL"]
-        watch = self._plan.watch(dsn, self._url)
         try:
             self._supervisor.run(until=lambda: watch.is_up(self._progress))
         finally:
@@ -254,10 +254,11 @@ class Follower:
 
 
 class Watch:
-    """Decides when the holding is up, and says how far it is."""
+    """Decides when the holding is up, and says how far it is; made before the hosts start."""
 
     def __init__(self, dsn: str, url: str) -> None:
         self._count = AgentCount(dsn)
+        self._count.begin()
         self._url = url
         self.agents = Agents(0, 0)
         self._said = Agents(0, 0)

@@ -59,7 +59,7 @@ class Command(BaseCommand):
         return f"{len(pending)} migrations applied"
 
     def _ensure_states(self) -> str:
-        """Create what is observed of new seats; a table that just grew from nothing has no statistics to plan by."""
+        """Create the states of new seats; a table that just grew from nothing has no statistics to plan by."""
         created = ensure_states()
         if created:
             with connections["owner"].cursor() as cursor:
