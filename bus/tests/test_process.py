@@ -174,9 +174,11 @@ def test_what_cannot_be_understood_is_quarantined_and_the_rest_goes_on(
     bring_to_life("pricing")
     good = failed_event("org.claytom.pricing.operator.op-0031-g1", "good")
     bad = [
-        Outgoing(good.subject, b"not json", good.headers | {"Nats-Msg-Id": "bad-1"}),
-        Outgoing(good.subject, b'{"ts": 5}', good.headers | {"Nats-Msg-Id": "bad-2"}),
-        Outgoing(good.subject, good.body, good.headers | {"Nats-Msg-Id": "bad-3", "ce-type": "org.claytom.x.y.v1"}),
+        Outgoing(good.subject, b"not json", {**good.headers, "Nats-Msg-Id": "bad-1"}),
+        Outgoing(good.subject, b'{"ts": 5}', {**good.headers, "Nats-Msg-Id": "bad-2"}),
+        Outgoing(
+            good.subject, good.body, {**good.headers, "Nats-Msg-Id": "bad-3", "ce-type": "org.claytom.x.y.v1"}
+        ),
         Outgoing(good.subject, good.body, {"ce-type": good.headers["ce-type"], "Nats-Msg-Id": "bad-4"}),
     ]
 
