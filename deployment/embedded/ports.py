@@ -41,6 +41,15 @@ def reserve_exactly(port: int) -> Reservation:
         raise EmbeddedError(f"Port {port} is taken ({error.strerror}). Choose another one.") from error
 
 
+def is_taken(port: int) -> bool:
+    """Whether somebody listens on the port."""
+    try:
+        _bind(port).release()
+    except OSError:
+        return True
+    return False
+
+
 def _bind(port: int) -> Reservation:
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     try:

@@ -75,6 +75,12 @@ class Server(ABC):
         )
         return self.process
 
+    def move_to(self, reservation: Reservation) -> None:
+        """Take another port; call `prepare` and `start` after it."""
+        self.reservation.release()
+        self.reservation = reservation
+        self.port = reservation.port
+
     def wait_ready(self, seconds: float = 30.0) -> None:
         """Return when the server answers.
 

@@ -3,8 +3,9 @@
 from collections.abc import Collection
 from pathlib import Path
 
+from deployment.embedded.errors import EmbeddedError
 from deployment.embedded.nats import Nats
-from deployment.embedded.ports import LOOPBACK, reserve
+from deployment.embedded.ports import LOOPBACK, is_taken, reserve
 from deployment.embedded.postgres import Postgres
 from deployment.embedded.redis import Redis
 from deployment.embedded.secrets import Credentials
@@ -56,9 +57,21 @@ class Stack:
         for server in reversed(self.servers.values()):
             server.start()
         for server in self.servers.values():
-            server.wait_ready()
+            self._await(server)
         if self.postgres:
             self.postgres.bootstrap()
+
+    def _await(self, server: Server) -> None:
+        """Wait until it answers; move it when somebody took its port between our release and its start."""
+        try:
+            server.wait_ready()
+        except EmbeddedError:
+            if not is_taken(server.port):
+                raise
+            server.move_to(reserve())
+            server.prepare()
+            server.start()
+            server.wait_ready()
 
     def stop(self) -> None:
         """Stop all that run."""

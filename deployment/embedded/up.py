@@ -97,7 +97,7 @@ class Installation:
         self._live = reserve(self._web.port + 1)
         self._url = f"http://{LOOPBACK}:{self._web.port}"
         self._stack = self._make_stack()
-        self._variables = self._make_variables()
+        self._variables: dict[str, str] = {}
         self._supervisor = Supervisor(guard=self._guard, report=self._progress)
 
     def _make_stack(self) -> Stack:
@@ -149,6 +149,7 @@ class Installation:
     def _start(self) -> None:
         self._directory.announce(self._url)
         self._start_servers()
+        self._variables = self._make_variables()  # now that every server has its port
         environment.write(self._directory.env, self._variables)
         self._prepare()
         dsn = self._variables.get("DATABASE_INGEST_URL") or self._variables["DATABASE_URL"]

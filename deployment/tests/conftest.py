@@ -25,16 +25,21 @@ def mark(monkeypatch: pytest.MonkeyPatch) -> str:
     return mark_environment(monkeypatch)
 
 
-def marked(word: str) -> list[int]:
-    """The live processes with this word in their environment, but for the test itself."""
+def marked(word: str, directory: Path | None = None) -> list[int]:
+    """The live processes with this word in their environment, or at work in this directory, but for the test.
+
+    PostgreSQL writes its titles over its environment, so only its working directory tells.
+    """
     found = []
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit() and int(entry.name) != os.getpid():
             try:
                 environment = (entry / "environ").read_bytes()
+                place = (entry / "cwd").readlink()
                 state = (entry / "stat").read_text().rpartition(")")[2].split()[0]
             except OSError:
                 continue
-            if word.encode() in environment and state not in "ZX":
+            ours = word.encode() in environment or (directory is not None and place.is_relative_to(directory))
+            if ours and state not in "ZX":
                 found.append(int(entry.name))
     return found

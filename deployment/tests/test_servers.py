@@ -219,6 +219,23 @@ def test_a_taken_port_gives_another_one() -> None:
             reserve_exactly(taken)
 
 
+def test_a_server_whose_port_was_taken_at_the_last_moment_moves(tmp_path: Path) -> None:
+    stack = Stack(
+        directory=tmp_path,
+        credentials=Credentials(),
+        logs=tmp_path,
+        usual_ports=False,
+        without=["postgresql", "nats"],
+    )
+    server = stack.servers["redis"]
+    server.reservation.release()
+    with socket.create_server((LOOPBACK, server.port)) as thief:
+        stack.start()
+        assert server.port != thief.getsockname()[1]
+        assert str(server.port) in stack.urls()["REDIS_URL"]
+    stack.stop()
+
+
 def test_two_reservations_never_share_a_port() -> None:
     reservations = [reserve() for _ in range(50)]
     assert len({reservation.port for reservation in reservations}) == 50

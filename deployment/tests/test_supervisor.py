@@ -8,6 +8,7 @@ import stat
 import subprocess
 import sys
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
@@ -40,7 +41,7 @@ class Running:
 
     def __init__(self, directory: Path, *arguments: str) -> None:
         self.directory = directory
-        self.output = directory.with_suffix(".out")
+        self.output = directory.with_name(f"{uuid.uuid4()}.out")
         with self.output.open("wb") as output:
             self.process = subprocess.Popen(
                 [sys.executable, "-m", "deployment.tests.stand_in", "--data-dir", str(directory), *arguments],
@@ -71,7 +72,7 @@ def shared(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running]:
         running = Running(tmp_path_factory.mktemp("shared") / "data")
     yield running
     running.stop()
-    wait_for(lambda: not marked(mark), "no process is left")
+    wait_for(lambda: not marked(mark, running.directory), "no process is left")
 
 
 @pytest.fixture
@@ -79,7 +80,7 @@ def running(mark: str, tmp_path: Path) -> Iterator[Running]:
     running = Running(tmp_path / "data")
     yield running
     running.stop()
-    wait_for(lambda: not marked(mark), "no process is left")
+    wait_for(lambda: not marked(mark, running.directory), "no process is left")
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def light(mark: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterato
     running = Running(tmp_path / "data")
     yield running
     running.stop()
-    wait_for(lambda: not marked(mark), "no process is left")
+    wait_for(lambda: not marked(mark, running.directory), "no process is left")
 
 
 def guards(running: Running) -> list[int]:
@@ -132,9 +133,8 @@ def test_the_environment_file_can_be_sourced(shared: Running) -> None:
 def test_a_second_start_on_the_same_data_is_refused(shared: Running) -> None:
     url = shared.ready()["url"]
     second = Running(shared.directory)
-    second.output = shared.output
     assert second.process.wait(SECONDS) == 1
-    said = shared.output.read_text()
+    said = second.output.read_text()
     assert f"process {shared.process.pid} at {url}" in said
     assert "make stop" in said
 
@@ -159,13 +159,15 @@ def test_sigterm_stops_all_within_ten_seconds_and_leaves_nothing(
     running.process.send_signal(signal.SIGTERM)
     assert running.process.wait(SECONDS) == 0
     assert time.monotonic() - began < 10
-    assert marked(mark) == []
+    assert marked(mark, running.directory) == []
     assert not (running.directory / "ready.json").exists()
 
 
 def test_kill_9_of_the_supervisor_leaves_nothing_and_the_next_start_works(mark: str, running: Running) -> None:
     before = running.ready()
-    assert len(marked(mark)) > 5
+    assert set(before["processes"].values()) - {before["processes"]["crasher"]} <= set(
+        marked(mark, running.directory)
+    )
     running.process.kill()
     running.process.wait()
     wait_for(lambda: not (running.directory / "ready.json").exists(), "ready.json is gone")
@@ -174,7 +176,7 @@ def test_kill_9_of_the_supervisor_leaves_nothing_and_the_next_start_works(mark: 
         after = following.ready()
         assert after["sign_in"] == before["sign_in"]
         old = {pid for name, pid in before["processes"].items() if name != "crasher"}
-        assert not old & set(marked(mark))
+        assert not old & set(marked(mark, running.directory))
     finally:
         following.stop()
 
@@ -187,7 +189,7 @@ def test_kill_9_of_supervisor_and_guard_leaves_no_direct_child(mark: str, runnin
     running.process.kill()
     running.process.wait()
     direct = set(before["processes"].values())
-    wait_for(lambda: not direct & set(marked(mark)), "the direct children end")
+    wait_for(lambda: not direct & set(marked(mark, running.directory)), "the direct children end")
     for pid in marked(mark):  # the child of a child, which only the guard reaches
         os.kill(pid, signal.SIGKILL)
 
