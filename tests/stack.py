@@ -37,7 +37,7 @@ class RunningHolding:
         self.data = self.directory / "data"
         self._command = [
             *(sys.executable, str(ROOT / "manage.py"), "up", "--data-dir", str(self.data)),
-            *("--port", str(_free_port()), "--hosts", str(hosts), "--chaos", *arguments),
+            *("--port", str(_free_port()), "--hosts", str(hosts), "--chaos", "--free-ports", *arguments),
         ]
         self.process: subprocess.Popen[bytes] | None = None
         self.seconds = 0.0

@@ -18,6 +18,7 @@ class Options:
     hosts: int = 1
     agents_per_subsidiary: int | None = None
     chaos: bool = False
+    free_ports: bool = False
     nats_listen: str = "127.0.0.1"
 
 
@@ -35,6 +36,11 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="fewer agents for a small machine; quotas are scaled, and the pages say so",
     )
     parser.add_argument("--chaos", action="store_true", help="let faults be injected, for demonstrations")
+    parser.add_argument(
+        "--free-ports",
+        action="store_true",
+        help="give the servers any free ports, never the usual ones: for several holdings side by side",
+    )
     parser.add_argument(
         "--nats-listen",
         default="127.0.0.1",
@@ -58,6 +64,7 @@ def from_namespace(given: argparse.Namespace) -> Options:
         hosts=given.hosts,
         agents_per_subsidiary=given.agents_per_subsidiary,
         chaos=given.chaos,
+        free_ports=given.free_ports,
         nats_listen=given.nats_listen,
     )
 

@@ -107,6 +107,7 @@ class Installation:
             logs=self._directory.logs,
             without=[name for name, variable in REPLACED_BY.items() if self._inherited.get(variable)],
             nats_listen=self._options.nats_listen,
+            usual_ports=not self._options.free_ports,
         )
 
     def _make_variables(self) -> dict[str, str]:
