@@ -1,6 +1,7 @@
 """Django application `access`."""
 
 from django.apps import AppConfig
+from django.contrib.admin.apps import AdminConfig
 from django.utils.translation import gettext_lazy as _
 
 
@@ -10,3 +11,9 @@ class AccessConfig(AppConfig):
     name = "iam.access"
     label = "access"
     verbose_name = _("Access")
+
+
+class PortalAdminConfig(AdminConfig):
+    """Django's admin behind the portal's own sign-in and clearance."""
+
+    default_site = "iam.access.site.PortalAdminSite"

@@ -1,0 +1,73 @@
+"""The bus in the admin: what waits, what was refused and why, what was counted."""
+
+from django.contrib import admin
+from django.db.models import QuerySet
+from django.http import HttpRequest
+from django.utils.translation import gettext_lazy as _
+
+from bus.models import Counter, HandledMessage, OutboxMessage, QuarantinedMessage
+
+SHOWN = 32_768  # characters of a body
+
+
+@admin.register(OutboxMessage)
+class OutboxMessageAdmin(admin.ModelAdmin):
+    """Messages to send, the newest first."""
+
+    list_display = ("id", "subject", "dedup", "created_at", "sent_at", "attempts", "error")
+    list_filter = (("sent_at", admin.EmptyFieldListFilter),)
+    search_fields = ("dedup__exact", "subject__exact")
+    ordering = ("-id",)
+    fields = ("id", "subject", "dedup", "headers", "text", "created_at", "sent_at", "attempts", "error")
+    readonly_fields = ("text",)
+
+    @admin.display(description=_("payload"))
+    def text(self, message: OutboxMessage) -> str:
+        """Return the payload as text."""
+        return bytes(message.payload).decode("utf-8", "replace")[:SHOWN]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxMessage]:
+        """Return messages without their payloads, which a list does not show."""
+        return super().get_queryset(request).defer("payload")
+
+
+@admin.register(HandledMessage)
+class HandledMessageAdmin(admin.ModelAdmin):
+    """Message ids whose effect is committed."""
+
+    list_display = ("id", "consumer", "message_id", "handled_at")
+    search_fields = ("message_id__exact",)
+    ordering = ("-id",)
+
+
+@admin.register(QuarantinedMessage)
+class QuarantinedMessageAdmin(admin.ModelAdmin):
+    """Messages that were refused, with the reason."""
+
+    list_display = ("id", "received_at", "stage", "reason", "stream", "subject", "source", "size")
+    list_filter = ("stage", "stream")
+    search_fields = ("source__exact", "subject__exact", "sha256__exact")
+    ordering = ("-id",)
+    fields = (
+        "id", "received_at", "stage", "reason", "stream", "stream_seq", "subject", "source", "headers", "sha256",
+        "size", "text",
+    )  # fmt: skip
+    readonly_fields = ("text",)
+
+    @admin.display(description=_("body"))
+    def text(self, message: QuarantinedMessage) -> str:
+        """Return the body as text; it is hostile, and only ever shown as text."""
+        return bytes(message.body).decode("utf-8", "replace")[:SHOWN]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[QuarantinedMessage]:
+        """Return messages without their bodies, which a list does not show."""
+        return super().get_queryset(request).defer("body")
+
+
+@admin.register(Counter)
+class CounterAdmin(admin.ModelAdmin):
+    """What the processes counted."""
+
+    list_display = ("name", "labels", "value")
+    search_fields = ("name__startswith",)
+    ordering = ("name", "id")

@@ -1,0 +1,87 @@
+"""The admin's door and its rule: one sign-in, the clearance, and nothing written past the services."""
+
+from typing import Any
+
+from django.contrib.admin import AdminSite, ModelAdmin
+from django.contrib.auth.views import redirect_to_login
+from django.core.exceptions import PermissionDenied
+from django.core.paginator import Paginator
+from django.db.models import QuerySet
+from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
+from django.urls import reverse
+from django.utils.functional import cached_property
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+COUNTED = 10_000
+
+
+class BoundedPaginator(Paginator):
+    """Counts to ten thousand and no further, so that a list costs the same however long it is."""
+
+    @cached_property
+    def count(self) -> int:
+        """The number of rows, or one more than `COUNTED` when there are more."""
+        rows: QuerySet[Any] = self.object_list  # type: ignore[assignment]  # the admin gives nothing else
+        return rows.order_by()[: COUNTED + 1].count()
+
+
+class BoundedAdmin(ModelAdmin):
+    """Lists that stay quick at any number of rows."""
+
+    paginator = BoundedPaginator
+    show_full_result_count = False
+    list_per_page = 50
+    list_max_show_all = 50
+    actions = None
+
+
+class ReadOnlyAdmin(BoundedAdmin):
+    """Looks at rows; changes none. Columns are not sorted by, since few of them have an index."""
+
+    sortable_by = ()
+
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return False."""
+        return False
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False."""
+        return False
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return False."""
+        return False
+
+
+class PortalAdminSite(AdminSite):
+    """Stock admin. It has no sign-in of its own, so that the portal's limits on attempts hold here too.
+
+    Every model is read-only, unless its admin says `writes_by_services = True`, and then keeps the word.
+    """
+
+    site_header = gettext_lazy("ClayTomSystems Holding")
+    site_title = gettext_lazy("Administration")
+    index_title = gettext_lazy("Administration")
+    enable_nav_sidebar = False
+
+    def register(self, model_or_iterable: Any, admin_class: type[ModelAdmin] | None = None, **options: Any) -> None:
+        """Register models, each read-only unless its admin writes by services."""
+        given = admin_class or ModelAdmin
+        base = BoundedAdmin if getattr(given, "writes_by_services", False) else ReadOnlyAdmin
+        admin_class = type(
+            given.__name__, (base, given), {"__module__": given.__module__, "__doc__": given.__doc__}
+        )
+        super().register(model_or_iterable, admin_class, **options)
+
+    def has_permission(self, request: HttpRequest) -> bool:
+        """Return whether the person is active, staff and cleared."""
+        return super().has_permission(request) and bool(getattr(request.user, "cleared", False))
+
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
+        """Lead strangers to the portal's sign-in; refuse the others. Raises PermissionDenied."""
+        if self.has_permission(request):
+            return HttpResponseRedirect(reverse("admin:index"))
+        if request.user.is_authenticated:
+            raise PermissionDenied(_("The administration needs the staff mark and the clearance."))
+        return redirect_to_login(request.GET.get("next") or reverse("admin:index"))

@@ -1,0 +1,85 @@
+"""ARP in the admin: what is observed, and what was decided."""
+
+from django.contrib import admin
+from django.utils.translation import gettext_lazy as _
+
+from subsidiaries.replacement import models
+
+CODE_HELP = _("Beginning of a seat's code, such as op-0042.")
+
+
+@admin.register(models.DivisionState)
+class DivisionStateAdmin(admin.ModelAdmin):
+    """Which host runs which division."""
+
+    list_display = ("division", "host", "epoch", "seen_at", "full_at", "observed_generation")
+    list_select_related = ("division",)
+    search_fields = ("division__key__startswith", "host__exact")
+    ordering = ("division_id",)
+
+
+@admin.register(models.SeatState)
+class SeatStateAdmin(admin.ModelAdmin):
+    """The last observed state of each seat."""
+
+    list_display = ("seat", "division", "generation", "state", "since", "done", "missed")
+    list_filter = ("unit", "state")
+    list_select_related = ("seat__unit", "division")
+    search_fields = ("seat__code__startswith",)
+    search_help_text = CODE_HELP
+    ordering = ("seat_id",)
+
+
+@admin.register(models.Census)
+class CensusAdmin(admin.ModelAdmin):
+    """Live agents by division and role."""
+
+    list_display = ("division", "role", "seats", "live")
+    list_filter = ("unit", "role")
+    list_select_related = ("division",)
+    ordering = ("id",)
+
+
+@admin.register(models.UnitFloor)
+class UnitFloorAdmin(admin.ModelAdmin):
+    """For how long each unit was below its floor."""
+
+    list_display = ("unit", "reached_at", "below_since", "seconds_below")
+    list_select_related = ("unit",)
+    ordering = ("unit_id",)
+
+
+@admin.register(models.Monitor)
+class MonitorAdmin(admin.ModelAdmin):
+    """Since when presence is received."""
+
+    list_display = ("id", "since", "last_at")
+
+
+@admin.register(models.StaffingRule)
+class StaffingRuleAdmin(admin.ModelAdmin):
+    """The limits of ARP."""
+
+    list_display = ("id", "missing_per_cycle", "slow_above", "stop_above", "relocation_s", "daily_cap")
+
+
+@admin.register(models.Replacement)
+class ReplacementAdmin(admin.ModelAdmin):
+    """Replacements, the newest first."""
+
+    list_display = ("id", "seat", "generation", "reason", "detected_at", "decided_at", "live_at")
+    list_filter = ("unit", "reason")
+    list_select_related = ("seat__unit",)
+    search_fields = ("seat__code__startswith",)
+    search_help_text = CODE_HELP
+    ordering = ("-id",)
+
+
+@admin.register(models.Incident)
+class IncidentAdmin(admin.ModelAdmin):
+    """What ARP does not mend alone."""
+
+    list_display = ("id", "unit", "kind", "opened_at", "closed_at", "deficit", "detail")
+    list_filter = ("kind", ("closed_at", admin.EmptyFieldListFilter), "unit")
+    list_select_related = ("unit",)
+    ordering = ("-id",)
