@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import django
 import pytest
+from django.conf import settings
 from django.core.management import call_command
 from django.test import TransactionTestCase
 from pytest_django.plugin import DjangoDbBlocker
@@ -19,6 +20,8 @@ pytest_plugins = ["tests.servers"]
 SERVERS.enter_environment()
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
 django.setup()
+# Pages name their files without a manifest: no test needs collectstatic.
+settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}
 
 
 def pytest_report_header() -> list[str]:
