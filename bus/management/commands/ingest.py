@@ -35,6 +35,7 @@ class Command(BaseCommand):
         if not registered:
             raise CommandError("No installed application registers a feed (bus.feeds.register).")
         log.info("Pulling %s.", ", ".join(feed.consumer for feed in registered))
+        pull.spare_the_collector()
         ended = counters.start()
         try:
             run_loop(_run())
