@@ -4,7 +4,7 @@ Nothing here is done per row in the database except COPY. The path of a message 
 decode, checks, sender, row, sums; about 7 us of one processor.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -27,7 +27,6 @@ from subsidiaries.performance.senders import Directory, Sender, SenderError
 TYPE: Final = ce_type("kpi.sample")
 TYPE_LINE: Final = b"\r\nce-type: " + TYPE.encode() + b"\r\n"
 MAX_VALUE: Final = 1e12  # a claim beyond is no measure of anything, and sums of such would overflow
-CHUNK: Final = 1000  # rows handed to COPY at once: the database parses them while the next are made
 
 ADD = """
     insert into performance_kpiminute as k (minute, unit_id, role, n, sum_throughput_per_day, sum_quality_score,
@@ -77,22 +76,19 @@ class Intake:
         with transaction.atomic(), connection.cursor() as cursor:
             arrivals = _arrivals(cursor, raws, now, outcome)
             # Packed before the COPY begins: a sender not met before is looked up on this same connection.
-            chunks = list(self._rows(arrivals, now, outcome, sums))
+            packed = self._pack(arrivals, now, outcome, sums)
             with cursor.copy(rows.COPY) as copy:
-                copy.write(rows.HEADER)
-                for chunk in chunks:
-                    copy.write(chunk)
-                copy.write(rows.TRAILER)
+                copy.write(packed)
             sums.add(cursor)
             if outcome.rejected:
                 quarantine(rejected=outcome.rejected)
         return outcome
 
-    def _rows(self, arrivals: Sequence[Arrival], now: datetime, outcome: Outcome, sums: "Sums") -> Iterator[bytes]:
-        """Yield the rows of the good messages in chunks; sum them up on the way."""
+    def _pack(self, arrivals: Sequence[Arrival], now: datetime, outcome: Outcome, sums: "Sums") -> bytes:
+        """Return what COPY gets for the good messages; sum them up on the way."""
         received = rows.microseconds(now)
         kept_from = rows.microseconds(now - timedelta(hours=settings.KPI_RETENTION_HOURS))
-        chunk: list[bytes] = []
+        packed = [rows.HEADER]
         for raw, source, generation, fenced, stale in arrivals:
             try:
                 body = decode(raw, now)
@@ -101,22 +97,20 @@ class Intake:
                 outcome.rejected.append(refusal.of(raw))
                 continue
             ts = rows.microseconds(body.ts)
+            row = rows.row(ts, received, raw.seq, sender, body, fenced)
             if stale:
                 outcome.stale += 1
             else:
                 sums.count(ts // rows.MINUTE, sender.cell, body.kpis)
                 if sender.key:
-                    outcome.last.append(Last(ts, sender, body))
-            if ts < kept_from:
+                    outcome.last.append((sender.key, ts, row))
+            if ts >= kept_from:
+                packed.append(row)
+            else:
                 outcome.expired += 1
-                continue
-            chunk.append(rows.row(ts, received, raw.seq, sender, body, fenced))
-            if len(chunk) == CHUNK:
-                outcome.stored += CHUNK
-                yield b"".join(chunk)
-                chunk.clear()
-        outcome.stored += len(chunk)
-        yield b"".join(chunk)
+        outcome.stored = len(packed) - 1
+        packed.append(rows.TRAILER)
+        return b"".join(packed)
 
     def _sender(self, source: bytes, generation: bytes, body: KpiSample) -> Sender:
         try:

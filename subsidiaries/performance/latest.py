@@ -6,25 +6,26 @@ only old, until `REBUILD` at the next start or the seat's next sample.
 """
 
 from collections.abc import Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from django.db.backends.utils import CursorWrapper
 
-from claytom_agent.messages import KpiSample
-from subsidiaries.performance.models import KPIS
-from subsidiaries.performance.senders import Sender
+from claytom_agent.subjects import MAX_ORDINAL
+from subsidiaries.performance import rows
 
 BUCKET_SECONDS: Final = 10
 
+STAGE: Final = """
+    create temporary table if not exists kpi_last (like performance_kpisample) on commit delete rows
+"""
+STAGE_COPY: Final = rows.COPY.replace("performance_kpisample", "kpi_last")
 FLUSH: Final = """
     insert into performance_kpilatest as k (id, unit_id, ordinal, role, generation, ts, throughput_per_day,
            quality_score, sla_met_pct, innovation_landings_mo, training_hours_w)
-    select id, unit_id, ordinal, role, generation,
-           timestamptz '2000-01-01 00:00:00+00' + ts * interval '1 microsecond', a, b, c, d, e
-      from unnest(%s::bigint[], %s::bigint[], %s::int[], %s::text[], %s::int[], %s::bigint[], %s::float8[],
-                  %s::float8[], %s::float8[], %s::float8[], %s::float8[])
-           as t(id, unit_id, ordinal, role, generation, ts, a, b, c, d, e)
-     order by id
+    select unit_id::bigint * %s + ordinal, unit_id, ordinal, role, generation, ts, throughput_per_day,
+           quality_score, sla_met_pct, innovation_landings_mo, training_hours_w
+      from kpi_last
+     order by 1
     on conflict (id) do update set
            role = excluded.role, generation = excluded.generation, ts = excluded.ts,
            throughput_per_day = excluded.throughput_per_day, quality_score = excluded.quality_score,
@@ -68,44 +69,36 @@ COUNT_COVERAGE: Final = """
 """
 
 
-class Last(NamedTuple):
-    """A seat's sample that may be its last one."""
-
-    ts: int  # microseconds since 2000
-    sender: Sender
-    body: KpiSample
+Last = tuple[int, int, bytes]
+"""A seat's sample that may be its last one: the seat's key, the time, the row as it was copied."""
 
 
 class LastValues:
-    """The values noted and not yet written."""
+    """The values noted and not yet written. They are kept as packed rows, so writing them costs no packing."""
 
     def __init__(self) -> None:
-        self._pending: dict[int, Last] = {}
+        self._pending: dict[int, tuple[int, bytes]] = {}
 
     def note(self, lasts: Iterable[Last]) -> None:
         """Note committed samples."""
         pending = self._pending
-        for last in lasts:
-            known = pending.get(last.sender.key)
-            if known is None or last.ts > known.ts:
-                pending[last.sender.key] = last
+        for key, ts, row in lasts:
+            known = pending.get(key)
+            if known is None or ts > known[0]:
+                pending[key] = ts, row
 
     def flush(self, cursor: CursorWrapper) -> int:
-        """Write what was noted and return how much; if the database fails, all stays noted."""
-        lasts = list(self._pending.values())
-        if not lasts:
-            return 0
-        senders = [last.sender for last in lasts]
-        kpis = [last.body.kpis for last in lasts]
-        columns: list[list[object]] = [
-            [sender.key for sender in senders],
-            [sender.cell[0] for sender in senders],
-            [sender.ordinal for sender in senders],
-            [sender.role for sender in senders],
-            [sender.generation for sender in senders],
-            [last.ts for last in lasts],
-            *([getattr(values, name) for values in kpis] for name in KPIS),
-        ]
-        cursor.execute(FLUSH, columns)
+        """Write what was noted, in the caller's transaction, and return how much.
+
+        It stays noted until `forget`, which the caller calls after the commit.
+        """
+        if self._pending:
+            cursor.execute(STAGE)
+            with cursor.copy(STAGE_COPY) as copy:
+                copy.write(rows.HEADER + b"".join(row for _, row in self._pending.values()) + rows.TRAILER)
+            cursor.execute(FLUSH, [MAX_ORDINAL + 1])
+        return len(self._pending)
+
+    def forget(self) -> None:
+        """Forget what was noted: it is committed."""
         self._pending.clear()
-        return len(lasts)

@@ -70,8 +70,10 @@ def record_samples(*, raws: Sequence[Raw], now: datetime | None = None) -> Outco
 
 def flush_latest() -> int:
     """Write the last values noted since the last flush; return how many. An older `ts` never overwrites."""
-    with connection.cursor() as cursor:
-        return _last_values.flush(cursor)
+    with transaction.atomic(), connection.cursor() as cursor:
+        written = _last_values.flush(cursor)
+    _last_values.forget()
+    return written
 
 
 def rebuild_latest(*, since: timedelta = 10 * INTERVAL) -> None:
