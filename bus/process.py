@@ -1,6 +1,7 @@
 """The `bus` process: relays the outbox, delivers events to handlers, answers requests, seals the ledger."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable
@@ -14,6 +15,7 @@ from nats.aio.msg import Msg
 from audit import services as audit
 from bus import counters, feeds, pull
 from bus.dispatch import Message, Responder, decode_message, responders
+from bus.ensure import ensure_streams
 from bus.fastpath import FastPath
 from bus.feeds import Raw
 from bus.relay import relay_once
@@ -31,6 +33,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Each part survives the database and NATS being away."""
     bus = await Bus.connect(nats_url, name="portal:bus", inbox_prefix=INBOX)
     parts: list[Awaitable[None]] = [
+        _keep_streams(bus, stop),
         _relay(bus, stop),
         _seal(stop),
         _answer(bus, stop),
@@ -48,6 +51,28 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
         await bus.close()
         if system is not None:
             await system.close()
+
+
+async def _keep_streams(bus: Bus, stop: asyncio.Event) -> None:
+    """Bring the streams back whenever NATS was away: a stream in memory is gone with the server that held it."""
+    doubt = asyncio.Event()
+    bus.on_reconnect.append(doubt.set)
+    doubt.set()
+    while not stop.is_set():
+        if doubt.is_set():
+            doubt.clear()
+            try:
+                for line in await ensure_streams(bus):
+                    log.info("%s", line)
+            except (RuntimeError, OSError, LookupError) as error:
+                log.warning("streams not ensured: %s", error)
+                doubt.set()
+        await _pause(stop, 0.5)
+
+
+async def _pause(stop: asyncio.Event, seconds: float) -> None:
+    with contextlib.suppress(TimeoutError):
+        await asyncio.wait_for(stop.wait(), seconds)
 
 
 async def _until(stop: asyncio.Event, work: Awaitable[None]) -> None:
@@ -80,10 +105,7 @@ async def _repeat(
             if failures == 1:
                 log.warning("%s waits: %s", name, str(error).strip().splitlines()[0])
         if delay:
-            try:
-                await asyncio.wait_for(stop.wait(), delay)
-            except TimeoutError:
-                continue
+            await _pause(stop, delay)
 
 
 def _fresh(step: Callable[[], int]) -> int:

@@ -25,6 +25,7 @@ from claytom_agent.client import Bus, NobodyThereError, Outgoing
 from holding.models import Seat
 from subsidiaries.replacement.models import DivisionState, Replacement, SeatState
 from subsidiaries.replacement.tests.factories import bring_to_life, make_staffed_holding
+from tests.servers import SERVERS
 
 ROOT = Path(__file__).resolve().parents[2]
 T = TypeVar("T")
@@ -190,6 +191,24 @@ def test_what_cannot_be_understood_is_quarantined_and_the_rest_goes_on(
     until(Replacement.objects.exists)
     stages = sorted(QuarantinedMessage.objects.values_list("stage", flat=True))
     assert stages == ["json", "schema", "type", "type"]
+
+
+def test_a_stream_that_was_lost_with_its_server_comes_back(
+    streams: str, bus_process: subprocess.Popen[bytes]
+) -> None:
+    put("org.claytom.pricing.command.sync", "c-")
+    until(lambda: not OutboxMessage.objects.filter(sent_at=None).exists())  # by now it is connected
+    server = SERVERS.stack.servers["nats"]
+    server.stop()
+    server.prepare()
+    server.start()
+    server.wait_ready()
+
+    async def exists(bus: Bus) -> bool:
+        reply = await bus.request("$JS.API.STREAM.INFO.CT_PRESENCE")
+        return "error" not in json.loads(reply.data)
+
+    until(lambda: with_bus(streams, exists))
 
 
 def test_hello_is_answered_with_terms(streams: str, bus_process: subprocess.Popen[bytes]) -> None:
