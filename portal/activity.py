@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Count, F, Max, Q
-from django.db.models.functions import TruncMinute
+from django.db.models import Case, Count, Max, Q, When
+from django.db.models.functions import Coalesce, TruncMinute
 from django.urls import reverse
 from django.utils.functional import Promise
 from django.utils.translation import gettext as _
@@ -18,6 +18,7 @@ from portal.agents import agent_address
 from portal.states import GLYPHS
 from subsidiaries.replacement.models import Incident, Replacement
 
+Units = Mapping[int, Unit]
 KINDS = ("replacements", "incidents", "ledger")
 WINDOW = 5000  # replacements looked at for one page of the feed
 # The ledger has an entry for each seat of a load or a replacement; the feed tells of these as one event.
@@ -56,15 +57,17 @@ class Feed:
     older: datetime | None
 
 
-def feed(*, limit: int, before: datetime | None = None, kind: str = "") -> Feed:
+def feed(*, limit: int, before: datetime | None = None, kind: str = "", units: Units | None = None) -> Feed:
     """Return up to `limit` events (a few more when several share the last instant), newest first.
 
-    `kind` is one of `KINDS`, or empty for all. Three queries, whatever the age of the page.
+    `kind` is one of `KINDS`, or empty for all. Four queries whatever the age of the page, three when the caller
+    has the `units` by id already.
     """
+    units = Unit.objects.in_bulk() if units is None else units
     sources = {"replacements": _replacements, "incidents": _incidents, "ledger": _ledger}
     chosen = [sources[kind]] if kind else list(sources.values())
     found = sorted(
-        (event for source in chosen for event in source(limit, before)), key=lambda e: e.at, reverse=True
+        (event for source in chosen for event in source(limit, before, units)), key=lambda e: e.at, reverse=True
     )
     if len(found) <= limit:
         return Feed(found, None)
@@ -73,7 +76,7 @@ def feed(*, limit: int, before: datetime | None = None, kind: str = "") -> Feed:
     return Feed(events, last if len(events) < len(found) else None)
 
 
-def _replacements(limit: int, before: datetime | None) -> Iterator[Event]:
+def _replacements(limit: int, before: datetime | None, units: Units) -> Iterator[Event]:
     """One event per unit, reason and minute: 1,500 replacements at once are one line, not 1,500."""
     newest = Replacement.objects.order_by("-decided_at")
     if before:
@@ -95,7 +98,6 @@ def _replacements(limit: int, before: datetime | None) -> Iterator[Event]:
         .order_by("-minute", "unit_id")
     )
     rows = list(groups[: limit + 1])
-    units = Unit.objects.in_bulk({row["unit_id"] for row in rows}) if rows else {}
     if sum(row["count"] for row in rows) >= WINDOW and len({row["minute"] for row in rows}) > 1:
         rows = [row for row in rows if row["minute"] != rows[-1]["minute"]]  # may be cut by the window
     for row in rows:
@@ -121,18 +123,18 @@ def _next_minute(moment: datetime) -> datetime:
     return floor if floor == moment else floor + timedelta(minutes=1)
 
 
-def _incidents(limit: int, before: datetime | None) -> Iterator[Event]:
+def _incidents(limit: int, before: datetime | None, _units: Units) -> Iterator[Event]:
     """Each incident twice: when it was opened and when it was closed."""
     incidents = Incident.objects.select_related("unit")
-    opened, closed = incidents.order_by("-opened_at"), incidents.exclude(closed_at=None).order_by("-closed_at")
+    newest: Case | Coalesce = Coalesce("closed_at", "opened_at")
     if before:
-        opened, closed = opened.filter(opened_at__lt=before), closed.filter(closed_at__lt=before)
-    for incident in opened[: limit + 1]:
-        text = _("Incident: %(kind)s") % {"kind": incident.get_kind_display()}
-        yield _incident(incident, incident.opened_at, "crit", text)
-    for incident in closed.annotate(end=F("closed_at"))[: limit + 1]:
-        text = _("Incident closed: %(kind)s") % {"kind": incident.get_kind_display()}
-        yield _incident(incident, incident.end, "ok", text)
+        incidents = incidents.filter(opened_at__lt=before)
+        newest = Case(When(closed_at__lt=before, then="closed_at"), default="opened_at")
+    for incident in incidents.order_by(newest.desc())[: limit + 1]:
+        kind = {"kind": incident.get_kind_display()}
+        yield _incident(incident, incident.opened_at, "crit", _("Incident: %(kind)s") % kind)
+        if incident.closed_at and (before is None or incident.closed_at < before):
+            yield _incident(incident, incident.closed_at, "ok", _("Incident closed: %(kind)s") % kind)
 
 
 def _incident(incident: Incident, at: datetime, kind: str, text: str) -> Event:
@@ -140,7 +142,7 @@ def _incident(incident: Incident, at: datetime, kind: str, text: str) -> Event:
     return Event(at, kind, incident.unit, text, reverse("unit", args=[incident.unit.slug]), detail)
 
 
-def _ledger(limit: int, before: datetime | None) -> Iterator[Event]:
+def _ledger(limit: int, before: datetime | None, _units: Units) -> Iterator[Event]:
     entries = LedgerEntry.objects.exclude(action__in=DETAIL_ACTIONS).order_by("-id").defer("body")
     if before:
         entries = entries.filter(at__lt=before)

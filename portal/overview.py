@@ -117,7 +117,7 @@ def overview(*, sort: str = "worst", descending: bool = False) -> Overview:
         waiting=sum(row.waiting for row in rows),
         incidents=incidents,
         means=means,
-        feed=feed(limit=FEED),
+        feed=feed(limit=FEED, units={unit.pk: unit for unit in units}),
     )
 
 

@@ -1,0 +1,179 @@
+"""What a person sees and does: no complaint of the browser, no sideways scrolling, no barrier, and live figures."""
+
+import re
+from typing import Any
+
+import pytest
+from axe_playwright_python.sync_playwright import Axe
+from playwright.sync_api import Page, expect
+
+from portal.tests.browser.conftest import Person
+from portal.tests.factories import hear, make_replacements, make_shortage
+
+pytestmark = pytest.mark.browser
+
+PAGES = ["/", "/s/pricing/", "/a/pricing/op-0031-g2/", "/agents/", "/org/", "/arp/", "/activity/", "/agents/?q=zz"]
+WIDTHS = [320, 768, 1440]
+THEMES = ["light", "dark"]
+RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
+
+
+def assert_no_barrier(page: Page) -> None:
+    results = Axe().run(page, options=RULES)
+    found = [
+        (rule["id"], [node["html"][:140] + " " + str(node.get("any"))[:160] for node in rule["nodes"]][:3])
+        for rule in results.response["violations"]
+    ]
+    assert found == [], page.url
+
+
+def assert_fits(page: Page, width: int) -> None:
+    wide = page.evaluate(
+        """() => [document.documentElement.scrollWidth, [...document.querySelectorAll("main *")]
+             .filter((e) => e.getBoundingClientRect().right > innerWidth + 1)
+             .slice(0, 3).map((e) => e.outerHTML.slice(0, 90))]"""
+    )
+    assert wide[0] <= width, (page.url, width, wide)
+
+
+@pytest.fixture
+def events(person: Person) -> None:
+    make_replacements("pricing", count=3)
+    make_shortage("cloud")
+
+
+@pytest.mark.usefixtures("events")
+def test_every_page_fits_every_width_in_both_themes_without_a_complaint(person: Person) -> None:
+    for theme in THEMES:
+        person.choose(theme=theme, language="es" if theme == "dark" else "en")
+        for path in PAGES:
+            page = person.visit(path)
+            for width in WIDTHS:
+                page.set_viewport_size({"width": width, "height": 900})
+                assert_fits(page, width)
+    assert person.complaints == []
+
+
+@pytest.mark.usefixtures("events")
+def test_no_page_has_a_barrier(person: Person) -> None:
+    for theme in THEMES:
+        person.choose(theme=theme)
+        for path in PAGES:
+            page = person.visit(path)
+            page.set_viewport_size({"width": 1440 if theme == "light" else 320, "height": 900})
+            assert_no_barrier(page)
+
+
+@pytest.mark.full
+@pytest.mark.usefixtures("events")
+@pytest.mark.parametrize("width", WIDTHS)
+@pytest.mark.parametrize("theme", THEMES)
+@pytest.mark.parametrize("language", ["es", "en"])
+def test_no_page_has_a_barrier_anywhere(person: Person, theme: str, language: str, width: int) -> None:
+    person.choose(theme=theme, language=language)
+    person.page.set_viewport_size({"width": width, "height": 900})
+    for path in PAGES:
+        page = person.visit(path)
+        assert_fits(page, width)
+        assert_no_barrier(page)
+
+
+def test_the_sign_in_has_no_barrier_and_tells_of_a_mistake(person: Person) -> None:
+    person.page.goto("about:blank")
+    person.context.clear_cookies()
+    person.choose()
+    page = person.visit("/sign-in/")
+    page.fill("[name=username]", "ana")
+    page.fill("[name=password]", "wrong")
+    page.keyboard.press("Enter")
+    expect(page.get_by_role("alert")).to_contain_text("Name or password is wrong.")
+    person.complaints = [one for one in person.complaints if "422" not in one]
+    assert person.complaints == []
+    assert_no_barrier(page)
+
+
+def test_a_change_arrives_on_every_open_tab_through_one_connection(person: Person) -> None:
+    first, second = person.visit("/"), person.new_page()
+    second.goto(f"{person.portal.url}/")
+    pages = [first, second]
+    for page in pages:
+        page.evaluate("Object.defineProperty(document, 'hidden', {get: () => false})")  # headless: one is in front
+        page.evaluate("document.dispatchEvent(new Event('visibilitychange'))")
+    first.wait_for_timeout(2500)
+    make_shortage("cloud", missing=1)
+    hear()
+    for page in pages:
+        expect(page.locator("#answer")).to_contain_text("1 unit below its floor:", timeout=10_000)
+        expect(page.locator("#row-cloud")).to_contain_text("−1")
+    streams = [
+        page.evaluate("performance.getEntriesByType('resource').filter((e) => e.name.includes('/live/')).length")
+        for page in pages
+    ]
+    assert sum(streams) <= 2
+    assert person.complaints == []
+
+
+def test_paused_updates_wait_and_resume(person: Person) -> None:
+    page = person.visit("/")
+    page.get_by_role("button", name="Pause updates").click()
+    expect(page.get_by_role("button", name="Resume updates")).to_have_attribute("aria-pressed", "true")
+    make_shortage("cloud", missing=1)
+    hear()
+    page.wait_for_timeout(3000)
+    expect(page.locator("#answer")).not_to_contain_text("below its floor")
+    page.get_by_role("button", name="Resume updates").click()
+    expect(page.locator("#answer")).to_contain_text("below its floor", timeout=8000)
+
+
+def test_the_palette_finds_an_agent_with_the_keyboard_alone(person: Person) -> None:
+    page = person.visit("/")
+    page.keyboard.press("Control+k")
+    words = page.get_by_role("combobox", name="Page, subsidiary or agent")
+    expect(words).to_be_focused()
+    assert_no_barrier(page)
+    words.type("op-0032")
+    expect(page.locator("#palette-hits li").first).to_contain_text("op-0032-g1")
+    page.keyboard.press("ArrowDown")
+    page.keyboard.press("ArrowUp")
+    page.keyboard.press("Enter")
+    page.wait_for_url(re.compile("/a/[a-z-]+/op-0032-g1/"))
+    page.keyboard.press("/")
+    expect(words).to_be_focused()
+    page.keyboard.press("Escape")
+    expect(page.locator("#palette")).not_to_be_visible()
+
+
+def test_the_keyboard_reaches_the_content_and_opens_a_branch(person: Person) -> None:
+    page = person.visit("/org/")
+    page.keyboard.press("Tab")
+    expect(page.get_by_role("link", name="Skip to the content")).to_be_focused()
+    page.keyboard.press("Enter")
+    expect(page.locator("#main")).to_be_focused()
+    branch = page.locator("summary", has_text="C-Suite").first
+    branch.focus()
+    page.keyboard.press("Enter")
+    expect(page.locator("a[href='/a/corporate/c-suite.ceo-g1/']").first).to_be_visible()
+    assert_no_barrier(page)
+
+
+def test_the_field_is_drawn_with_the_colours_of_the_states(person: Person) -> None:
+    make_shortage("cloud", missing=1)
+    page = person.visit("/org/")
+    page.wait_for_function("document.querySelector('#fields canvas').width < 50")
+    colours: Any = page.evaluate(
+        """() => { const c = document.querySelector("#fields canvas"); const d = c.getContext("2d")
+             .getImageData(0, 0, c.width, c.height).data; const s = new Set();
+             for (let i = 0; i < d.length; i += 4) if (d[i + 3]) s.add([d[i], d[i+1], d[i+2]].join());
+             return [...s]; }"""
+    )
+    assert set(colours) == {"178,233,230", "12,12,9"}  # active, and the one that failed
+
+
+def test_the_theme_changes_at_once_and_stays(person: Person) -> None:
+    page = person.visit("/")
+    page.get_by_role("button", name="Dark").click()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.reload()
+    expect(page.locator("html")).to_have_attribute("data-theme", "dark")
+    page.get_by_role("button", name="ES", exact=True).click()
+    expect(page.locator("h1")).to_have_text("Resumen ejecutivo")

@@ -1,0 +1,81 @@
+"""Signing in: clear errors that tell nobody's name, and a limit of attempts."""
+
+from typing import Any
+
+import pytest
+from django.test import Client
+
+from iam.access.tests.factories import PASSWORD, make_person
+from portal import attempts
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean")]
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(headers={"Accept-Language": "en"})
+
+
+def attempt(client: Client, name: str = "ana", password: str = PASSWORD, **extra: str) -> Any:
+    return client.post("/sign-in/", {"username": name, "password": password, **extra})
+
+
+def test_the_right_password_leads_where_the_person_was_headed(client: Client) -> None:
+    make_person()
+    assert client.get("/sign-in/").status_code == 200
+    response = attempt(client, next="/agents/?unit=pricing")
+    assert response.status_code == 302
+    assert response.headers["Location"] == "/agents/?unit=pricing"
+    assert client.get("/sign-in/").status_code == 302
+
+
+def test_a_foreign_destination_is_not_followed(client: Client) -> None:
+    make_person()
+    assert attempt(client, next="//evil.example/").headers["Location"] == "/"
+
+
+def test_a_wrong_name_a_wrong_password_and_a_locked_person_look_the_same(client: Client) -> None:
+    make_person("ana")
+    make_person("locked", is_active=False)
+    pages = {
+        attempt(client, name, password).content.replace(name.encode(), b"")
+        for name, password in (("ana", "wrong"), ("nobody", "wrong"), ("locked", PASSWORD))
+    }
+    stripped = {page.split(b"csrfmiddlewaretoken")[0] for page in pages}
+    assert len(stripped) == 1
+    assert b"Name or password is wrong." in pages.pop()
+
+
+def test_a_name_is_locked_after_five_failures_and_says_for_how_long(client: Client) -> None:
+    make_person()
+    for _ in range(attempts.MOST_PER_NAME):
+        assert attempt(client, password="wrong").status_code == 422
+    refused = attempt(client)
+    assert refused.status_code == 429
+    assert 0 < int(refused.headers["Retry-After"]) <= attempts.WINDOW_SECONDS
+    assert b"Too many attempts. Try again in" in refused.content
+    assert attempt(client, "another", "wrong").status_code == 422
+
+
+def test_an_address_is_locked_whatever_names_it_tries(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "MOST_PER_ADDRESS", 3)
+    for number in range(3):
+        attempt(client, f"name-{number}", "wrong")
+    assert attempt(client, "name-9", "wrong").status_code == 429
+
+
+def test_success_forgets_the_failures_of_the_name(client: Client) -> None:
+    make_person()
+    for _ in range(attempts.MOST_PER_NAME - 1):
+        attempt(client, password="wrong")
+    assert attempt(client).status_code == 302
+    client.post("/sign-out/")
+    assert attempt(client, password="wrong").status_code == 422
+
+
+def test_sign_out_ends_the_session(client: Client) -> None:
+    make_person()
+    attempt(client)
+    assert client.get("/sign-out/").status_code == 405
+    client.post("/sign-out/")
+    assert client.get("/").status_code == 302
