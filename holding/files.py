@@ -4,6 +4,7 @@ import json
 from collections import Counter
 from collections.abc import Iterator, Mapping
 from copy import deepcopy
+from functools import cache
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import rfc8785
 import yaml
 
 MAX_BYTES = 1_000_000
-SCHEMA = json.loads((Path(__file__).parent / "data" / "holding.schema.json").read_text(encoding="utf-8"))
+SCHEMA_FILE = Path(__file__).parent / "data" / "holding.schema.json"
 DEFAULT_CLEARANCE = {"es": "Acceso exclusivo de la alta dirección", "en": "Executive access only"}
 # Subject tokens with a meaning of their own (protocol.md 0.2 and 1; organisation.md 6 and 11).
 ROLES = {"director", "coordinator", "specialist", "innovator", "operator"}
@@ -75,7 +76,7 @@ def read(path: Path) -> Data:
 
 def check(data: Any) -> None:
     """Check form, then meaning, of a holding file's content. Raises HoldingFileError."""
-    validator = jsonschema.Draft202012Validator(SCHEMA)
+    validator = jsonschema.Draft202012Validator(_schema())
     mistakes = [
         f"{_path(error.absolute_path)}: {error.message[:300]}"
         for error in sorted(validator.iter_errors(data), key=lambda error: list(map(str, error.absolute_path)))
@@ -84,6 +85,24 @@ def check(data: Any) -> None:
         mistakes = [*_slug_mistakes(data), *_staffing_mistakes(data), *_reference_mistakes(data)]
     if mistakes:
         raise HoldingFileError(mistakes)
+
+
+@cache
+def _schema() -> Data:
+    """The JSON Schema, with `$` as its standard has it: in Python it would also match before a last newline."""
+
+    def strict(part: Any) -> Any:
+        if isinstance(part, list):
+            return [strict(item) for item in part]
+        if not isinstance(part, dict):
+            return part
+        return {
+            key: value.removesuffix("$") + r"\Z" if key == "pattern" and isinstance(value, str) else strict(value)
+            for key, value in part.items()
+        }
+
+    schema: Data = strict(json.loads(SCHEMA_FILE.read_text(encoding="utf-8")))
+    return schema
 
 
 def digest(data: Data) -> str:
