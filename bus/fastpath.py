@@ -18,7 +18,7 @@ from claytom_agent.watch import KvWatch
 
 log = logging.getLogger("bus.fastpath")
 
-GRACE_S = 0.75  # a host reconnects after 0.25 s when it can
+GRACE_S = 0.5  # a host reconnects after 0.25 s when it can
 PREFIX = "host:"
 PARALLEL = 32
 

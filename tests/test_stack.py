@@ -131,6 +131,10 @@ def test_a_server_killed_under_load_comes_back_and_loses_nothing(holding: Runnin
     holding.kill(server)
     time.sleep(3)
     holding.until(lambda: _answers(holding), seconds=60, step=0.5)
+    at = holding.value("select now()")
+    holding.until(
+        lambda: holding.value("select min(seen_at) > %s from replacement_divisionstate", at), seconds=60, step=0.5
+    )
     holding.until(lambda: holding.live() == TOTAL, seconds=60, step=0.5)
     holding.until(lambda: _all_stored(holding), seconds=90, step=1)
     assert holding.duplicates() == 0
