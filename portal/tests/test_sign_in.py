@@ -11,6 +11,12 @@ from portal import attempts
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean")]
 
 
+@pytest.fixture(autouse=True)
+def quick_hashes(settings: Any) -> None:
+    """Argon2 is slow on purpose; that is not what these tests are about."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+
+
 @pytest.fixture
 def client() -> Client:
     return Client(headers={"Accept-Language": "en"})

@@ -56,12 +56,12 @@ def test_every_page_fits_every_width_in_both_themes_without_a_complaint(person: 
 
 @pytest.mark.usefixtures("events")
 def test_no_page_has_a_barrier(person: Person) -> None:
-    for theme in THEMES:
-        person.choose(theme=theme)
-        for path in PAGES:
-            page = person.visit(path)
-            page.set_viewport_size({"width": 1440 if theme == "light" else 320, "height": 900})
-            assert_no_barrier(page)
+    for place, path in enumerate(PAGES):  # every page once; `full` has all themes, widths and languages
+        wide = place % 2 == 0
+        person.choose(theme="light" if wide else "dark")
+        page = person.visit(path)
+        page.set_viewport_size({"width": 1440 if wide else 320, "height": 900})
+        assert_no_barrier(page)
 
 
 @pytest.mark.full
