@@ -95,7 +95,7 @@ class Installation:
         }
         self._web = reserve_exactly(options.port) if options.port else reserve(DEFAULT_PORT)
         self._live = reserve(self._web.port + 1)
-        self._url = f"http://{LOOPBACK}:{self._web.port}"
+        self._url = f"http://localhost:{self._web.port}"
         self._stack = self._make_stack()
         self._variables: dict[str, str] = {}
         self._supervisor = Supervisor(guard=self._guard, report=self._progress)

@@ -112,7 +112,7 @@ def test_ready_json_names_everything_and_is_private(shared: Running) -> None:
     assert set(ready["servers"]) == {"postgresql", "redis", "nats"}
     assert ready["sign_in"]["username"] == "admin"
     assert ready["sign_in"]["password"] in shared.output.read_text()
-    assert ready["url"].startswith("http://127.0.0.1:")
+    assert ready["url"].startswith("http://localhost:")
     for name in ("ready.json", "env", "secrets.json", "lock"):
         assert stat.S_IMODE((shared.directory / name).stat().st_mode) == 0o600, name
     assert stat.S_IMODE(shared.directory.stat().st_mode) == 0o700
