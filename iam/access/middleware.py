@@ -5,7 +5,7 @@ from collections.abc import Callable
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
 from django.http import HttpRequest, HttpResponse
-from django.shortcuts import render
+from django.shortcuts import render, resolve_url
 from django.utils import translation
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -43,7 +43,7 @@ def clearance(get_response: GetResponse) -> GetResponse:
         if not user.is_authenticated:
             if request.headers.get("HX-Request"):
                 # htmx would swap the sign-in page into a fragment; tell it to move the whole page.
-                return HttpResponse(status=401, headers={"HX-Redirect": settings.PORTAL_URL + "/sign-in/"})
+                return HttpResponse(status=401, headers={"HX-Redirect": resolve_url(settings.LOGIN_URL)})
             return redirect_to_login(request.get_full_path())
         if not getattr(user, "cleared", False):
             return render(request, "access/no_clearance.html", status=403)
