@@ -4,19 +4,21 @@ psycopg's `write_row` looks up a dumper for each value; one `struct` call for al
 bytes for what repeats cost a quarter of it (docs/performance.md has the figures).
 """
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from struct import Struct
 from typing import Final
 
 import msgspec
 
-from claytom_agent.messages import KpiSample
+from claytom_agent.messages import Kpis
 from subsidiaries.performance.models import KPIS
 from subsidiaries.performance.senders import Sender
 
 COLUMNS: Final = (
     "ts", "received_at", "seq", "unit_id", "ordinal", "generation", "role", *KPIS, "epoch", "stale", "okrs"
 )  # fmt: skip
+WIDTH: Final = len(COLUMNS)
 COPY: Final = f"copy performance_kpisample ({', '.join(COLUMNS)}) from stdin (format binary)"
 HEADER: Final = b"PGCOPY\n\xff\r\n\0" + bytes(8)
 TRAILER: Final = b"\xff\xff"
@@ -43,11 +45,18 @@ def fence(epoch: int | None, stale: bool) -> bytes:
     return _UNFENCED if epoch is None else _FENCE.pack(8, epoch, 1, stale)
 
 
-def row(ts: int, received: int, seq: int, sender: Sender, body: KpiSample, fenced: bytes) -> bytes:
+def row(
+    ts: int,
+    received: int,
+    seq: int,
+    sender: Sender,
+    kpis: Kpis,
+    okrs: Mapping[str, str | float],
+    fenced: bytes,
+) -> bytes:
     """Pack one row; times in microseconds since 2000."""
-    kpis = body.kpis
     packed = (
-        _TIMES.pack(len(COLUMNS), 8, ts, 8, received, 8, seq)
+        _TIMES.pack(WIDTH, 8, ts, 8, received, 8, seq)
         + sender.columns
         + _KPIS.pack(
             8, kpis.throughput_per_day,
@@ -58,7 +67,7 @@ def row(ts: int, received: int, seq: int, sender: Sender, body: KpiSample, fence
         )
         + fenced
     )  # fmt: skip
-    if not body.okrs:
+    if not okrs:
         return packed + _NULL
-    okrs = _encode(body.okrs)
-    return packed + _OKRS.pack(len(okrs) + 1, 1) + okrs  # 1: the version of jsonb's binary form
+    encoded = _encode(okrs)
+    return packed + _OKRS.pack(len(encoded) + 1, 1) + encoded  # 1: the version of jsonb's binary form

@@ -38,6 +38,7 @@ class Sender:
 
     unit: str
     role: str
+    subject: bytes  # that its samples come on
     cell: tuple[int, str]  # unit id and role: what minutes are summed by
     ordinal: int | None
     generation: int | None
@@ -56,6 +57,10 @@ class Directory:
         self._corporate: Mapping[tuple[str, str], int] = {}
         self._bodies: frozenset[str] = frozenset()
         self._loaded = float("-inf")
+
+    def known(self, source: bytes, generation: bytes) -> Sender | None:
+        """Return the sender if it has been resolved before."""
+        return self._known.get((source, generation))
 
     def sender(self, source: bytes, generation: bytes) -> Sender:
         """Resolve a `ce-source` (and, for corporate seats, a `Claytom-Generation`). Raises SenderError."""
@@ -122,6 +127,7 @@ class Directory:
         return Sender(
             unit=unit,
             role=role,
+            subject=b"org.claytom.%b.metrics.kpi" % unit.encode(),
             cell=(unit_id, role),
             ordinal=ordinal,
             generation=generation,

@@ -282,17 +282,17 @@ def test_the_last_value_is_the_one_with_the_latest_time() -> None:
 def test_last_values_that_a_killed_process_lost_are_made_good() -> None:
     record(*make_division(range(1, 6)))
     services.rebuild_latest()
-    rebuilt = list(KpiLatest.objects.values())
+    rebuilt = list(KpiLatest.objects.order_by("id").values())
     KpiLatest.objects.all().delete()
     services.flush_latest()
-    assert list(KpiLatest.objects.values()) == rebuilt
+    assert list(KpiLatest.objects.order_by("id").values()) == rebuilt
     assert len(rebuilt) == 5
 
 
 def test_a_flush_that_fails_loses_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
     record(make_raw())
     with monkeypatch.context() as patch:
-        patch.setattr("subsidiaries.performance.latest.FLUSH", "select %s / 0")
+        patch.setattr("subsidiaries.performance.latest.UPDATE", "select %s / 0")
         with pytest.raises(Exception, match="zero"), transaction.atomic():
             services.flush_latest()
     assert services.flush_latest() == 1
