@@ -153,7 +153,7 @@ def summary(rounds: Sequence[dict[str, float]], queries: int) -> dict[str, Any]:
 def main() -> None:
     """Run it."""
     with servers() as postgres:
-        from benchmarks import page_load as load  # noqa: PLC0415 - its models need Django set up
+        from benchmarks import page_load as load
 
         headers = load.prepare(postgres.superuser_url())
         with granian() as (port, worker):
