@@ -28,9 +28,7 @@ def pytest_report_header() -> list[str]:
     """Say that the tests never touch the servers of an installation."""
     if not SERVERS.ignored:
         return []
-    return [
-        f"servers: the tests start their own; {', '.join(SERVERS.ignored)} of the environment are not used"
-    ]
+    return [f"servers: the tests start their own; {', '.join(SERVERS.ignored)} of the environment are not used"]
 
 
 def pytest_unconfigure() -> None:

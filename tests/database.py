@@ -53,9 +53,7 @@ class TestDatabase:
         names = connection.execute(COLUMNS, [f'public."{table}"']).fetchall()
         columns = sql.SQL(", ").join(sql.Identifier(name) for (name,) in names)
         connection.execute(sql.SQL("create table {} as select {} from {}").format(there, columns, here))
-        return sql.SQL("insert into {} ({}) overriding system value select * from {}").format(
-            here, columns, there
-        )
+        return sql.SQL("insert into {} ({}) overriding system value select * from {}").format(here, columns, there)
 
     def reset(self) -> None:
         """Empty what tests have written and bring back the rows of the migrations.
