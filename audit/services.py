@@ -1,6 +1,5 @@
 """Writing, sealing and verifying the ledger."""
 
-import json
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -8,16 +7,30 @@ from hashlib import sha256
 from typing import Any, NamedTuple
 from uuid import UUID, uuid4
 
-import rfc8785
+import msgspec
 from django.db import connection, transaction
 from django.utils import timezone
 
+from audit import canonical as canonical_json
 from audit import merkle
 from audit.models import Leaf, LedgerEntry, TreeHead, UnsealedEntry
 
 FORMAT = 1
 SEQUENCER_LOCK = 0x6C656467  # "ledg": one sequencer at a time
 State = Mapping[str, Any]
+WRITTEN = ("uid", "at", "actor", "action", "object", "before", "after", "correlation_id", "body")
+# The entries and their places in the sequencer's queue, in one statement.
+WRITE = """
+with written as (
+    insert into audit_ledgerentry (uid, at, actor, action, object, before, after, correlation_id, body)
+    select * from unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::text[], %s::text[], %s::text[], %s::text[],
+                         %s::text[], %s::bytea[])
+    returning id
+), waiting as (
+    insert into audit_unsealedentry (entry_id) select id from written
+)
+select id from written order by id
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +63,7 @@ class Verification:
 
 def digest(state: State | None) -> str:
     """Return the SHA-256 (hex) of a state's canonical JSON (RFC 8785), or "" for None."""
-    return sha256(rfc8785.dumps(dict(state))).hexdigest() if state is not None else ""
+    return sha256(canonical_json.dumps(dict(state))).hexdigest() if state is not None else ""
 
 
 def canonical(*, uid: UUID, at: datetime, act: Act, correlation_id: str) -> bytes:
@@ -67,7 +80,7 @@ def canonical(*, uid: UUID, at: datetime, act: Act, correlation_id: str) -> byte
         "correlation": correlation_id,
         "details": dict(act.details or {}),
     }
-    return rfc8785.dumps(body)
+    return canonical_json.dumps(body)
 
 
 def record(
@@ -95,8 +108,11 @@ def record_many(*, acts: Iterable[Act], correlation_id: str = "") -> list[Ledger
         raise RuntimeError("A ledger entry is written in its change's own transaction: open atomic() first.")
     now = timezone.now()
     entries = [_entry(act=act, at=now, correlation_id=correlation_id) for act in acts]
-    LedgerEntry.objects.bulk_create(entries, batch_size=2000)
-    UnsealedEntry.objects.bulk_create([UnsealedEntry(entry_id=entry.pk) for entry in entries], batch_size=5000)
+    columns = zip(*([getattr(entry, name) for name in WRITTEN] for entry in entries), strict=True)
+    with connection.cursor() as cursor:
+        cursor.execute(WRITE, [list(column) for column in columns] or [[]] * len(WRITTEN))
+        for entry, (number,) in zip(entries, cursor.fetchall(), strict=True):
+            entry.pk = number
     return entries
 
 
@@ -159,24 +175,45 @@ def verify() -> Verification:
     heads = {head.size: bytes(head.root) for head in TreeHead.objects.all()}
     peaks: list[bytes] = []
     size = 0
+    batch: list[bytes] = []  # leaves since the last tree head
     for row in _sealed_rows():
-        if row.place != size:
-            faults.append(f"leaf {size} is missing: the next stored one is {row.place}")
+        if row.place != size + len(batch):
+            faults.append(f"leaf {size + len(batch)} is missing: the next stored one is {row.place}")
             break
         computed = merkle.leaf_hash(row.body)
         if computed != row.leaf_hash:
             faults.append(f"entry {row.entry} (leaf {row.place}): its bytes are not those that were sealed")
         if not _columns_agree(row):
             faults.append(f"entry {row.entry}: its columns disagree with its sealed bytes")
-        peaks, size = merkle.append(peaks, size, [computed])
-        if size in heads and heads.pop(size) != merkle.root(peaks):
-            faults.append(f"tree head of size {size}: its root does not follow from the entries")
+        batch.append(computed)
+        if row.place + 1 in heads:
+            peaks, size = merkle.append(peaks, size, batch)
+            batch = []
+            if heads.pop(size) != merkle.root(peaks):
+                faults.append(f"tree head of size {size}: its root does not follow from the entries")
+    peaks, size = merkle.append(peaks, size, batch)
     faults.extend(f"tree head of size {missing}: the log has only {size} leaves" for missing in sorted(heads))
     unsealed = UnsealedEntry.objects.count()
     entries = LedgerEntry.objects.count()
     if entries != size + unsealed:
         faults.append(f"{entries} entries, but {size} sealed and {unsealed} waiting")
     return Verification(entries, size, merkle.root(peaks).hex(), unsealed, tuple(faults))
+
+
+class _Told(msgspec.Struct):
+    """What the bytes of an entry say that its columns say too."""
+
+    id: UUID
+    at: datetime
+    actor: str
+    action: str
+    object: str
+    before: str
+    after: str
+    correlation: str
+
+
+_read = msgspec.json.Decoder(_Told).decode
 
 
 class _SealedRow(NamedTuple):
@@ -200,9 +237,16 @@ def _sealed_rows() -> Iterator[_SealedRow]:
 
 def _columns_agree(row: _SealedRow) -> bool:
     try:
-        told = json.loads(row.body)
-        names = ("actor", "action", "object", "before", "after", "correlation")
-        said = (UUID(told["id"]), datetime.fromisoformat(told["at"]), *(told[name] for name in names))
-    except (ValueError, KeyError, TypeError):
+        told = _read(row.body)
+    except (msgspec.MsgspecError, UnicodeDecodeError):
         return False
-    return said == row.columns
+    return row.columns == (
+        told.id,
+        told.at,
+        told.actor,
+        told.action,
+        told.object,
+        told.before,
+        told.after,
+        told.correlation,
+    )
