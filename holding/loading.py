@@ -21,7 +21,6 @@ from holding.models import (
     BlueprintVersion,
     Body,
     Division,
-    Incumbency,
     Mandate,
     Role,
     Seat,
@@ -184,7 +183,7 @@ def missing_seats(data: Data, structure: Structure) -> list[SeatPlan]:
     """Return the seats of the file that do not exist yet, superiors first, with their ids drawn."""
     existing = {(unit, code): pk for pk, unit, code in Seat.objects.values_list("id", "division__key", "code")}
     wanted = sum(len(body["seats"]) for body in data["bodies"]) + data["staffing"]["floor"] * len(structure.units)
-    ids = _draw_ids(Seat, wanted - len(existing))
+    ids = _draw_seat_ids(wanted - len(existing))
     plans: list[SeatPlan] = []
     corporate: dict[str, int] = {
         f"{key.partition('.')[2]}/{code}": pk
@@ -272,7 +271,6 @@ def _code(role_code: str, ordinal: int) -> str:
 
 def copy_seats(plans: Sequence[SeatPlan], blueprints: dict[str, BlueprintVersion], *, at: datetime) -> None:
     """Create the planned seats, each with its first agent in office."""
-    agent_ids = list(_draw_ids(Agent, len(plans)))
     _copy(
         Seat,
         ["id", "unit_id", "role_id", "body_id", "division_id", "ordinal", "code", "name_es", "name_en", "duty",
@@ -283,47 +281,52 @@ def copy_seats(plans: Sequence[SeatPlan], blueprints: dict[str, BlueprintVersion
             for plan in plans
         ),
     )  # fmt: skip
+    made_of = {slug: version.pk for slug, version in blueprints.items()}
     _copy(
         Agent,
-        ["id", "unit_id", "seat_id", "generation", "agent_id", "subject", "blueprint_id", "created_at"],
+        ["unit_id", "seat_id", "generation", "agent_id", "subject", "blueprint_id", "created_at"],
         (
-            (
-                pk,
-                plan.unit.pk,
-                plan.id,
-                1,
-                plan.agent_id(),
-                plan.subject(),
-                blueprints[plan.holder.slug].pk,
-                at,
-            )
-            for pk, plan in zip(agent_ids, plans, strict=True)
+            (plan.unit.pk, plan.id, 1, plan.agent_id(), plan.subject(), made_of[plan.holder.slug], at)
+            for plan in plans
         ),
     )
-    _copy(
-        Incumbency,
-        ["seat_id", "agent_id", "generation", "started_at"],
-        ((plan.id, pk, 1, at) for pk, plan in zip(agent_ids, plans, strict=True)),
-    )
+    with connection.cursor() as cursor:
+        cursor.execute(
+            """
+            insert into holding_incumbency (seat_id, agent_id, generation, started_at)
+            select seat_id, id, generation, created_at from holding_agent where seat_id = any(%s) order by id
+            """,
+            [[plan.id for plan in plans]],
+        )
 
 
 def _role_and_body(holder: Role | Body) -> tuple[int | None, int | None]:
     return (holder.pk, None) if isinstance(holder, Role) else (None, holder.pk)
 
 
-def _draw_ids(model: type[Seat] | type[Agent], count: int) -> Iterator[int]:
-    """Draw `count` ids from the table's sequence, so that COPY can link rows before they exist."""
+def _draw_seat_ids(count: int) -> Iterator[int]:
+    """Draw `count` ids, so that seats can name their superiors before they exist.
+
+    Only a load creates seats, and only one load runs at a time: the ids come in a row. Raises RuntimeError
+    if they do not.
+    """
     if count <= 0:
         return iter(())
     with connection.cursor() as cursor:
         cursor.execute(
-            "select nextval(pg_get_serial_sequence(%s, 'id')) from generate_series(1, %s)",
-            [model._meta.db_table, count],
+            """
+            select min(id), max(id)
+            from (select nextval(pg_get_serial_sequence(%s, 'id')) as id from generate_series(1, %s)) drawn
+            """,
+            [Seat._meta.db_table, count],
         )
-        return iter([row[0] for row in cursor.fetchall()])
+        first, last = cursor.fetchone()
+    if last - first + 1 != count:
+        raise RuntimeError("Somebody else creates seats while the holding is loaded.")
+    return iter(range(first, last + 1))
 
 
-def _copy(model: type[Seat | Agent | Incumbency], columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
+def _copy(model: type[Seat | Agent], columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
     table, names = model._meta.db_table, ", ".join(columns)  # from the models, never from input
     with connection.cursor() as cursor, cursor.copy(f"copy {table} ({names}) from stdin") as copy:
         for row in rows:

@@ -158,7 +158,10 @@ class Division(models.Model):
         verbose_name = _("division")
         verbose_name_plural = _("divisions")
         ordering = ["unit__position", "code"]
-        constraints = [models.UniqueConstraint(fields=["unit", "code"], name="division_code")]
+        constraints = [
+            models.UniqueConstraint(fields=["unit", "code"], name="division_code"),
+            models.UniqueConstraint(fields=["id", "unit"], name="division_in_unit"),
+        ]
 
     def __str__(self) -> str:
         return self.key
@@ -223,10 +226,15 @@ class Seat(models.Model):
         PAUSED = "paused", _("paused")
         RETIRED = "retired", _("retired")
 
-    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    # Its unit is its division's: one key over both (migration 0003); (unit, ordinal) and (division, code) find it.
+    unit = models.ForeignKey(
+        Unit, verbose_name=_("unit"), on_delete=models.PROTECT, db_constraint=False, db_index=False
+    )
     role = models.ForeignKey(Role, verbose_name=_("role"), null=True, on_delete=models.PROTECT)
-    body = models.ForeignKey(Body, verbose_name=_("body"), null=True, on_delete=models.PROTECT)
-    division = models.ForeignKey(Division, verbose_name=_("division"), on_delete=models.PROTECT)
+    body = models.ForeignKey(Body, verbose_name=_("body"), null=True, on_delete=models.PROTECT, db_index=False)
+    division = models.ForeignKey(
+        Division, verbose_name=_("division"), on_delete=models.PROTECT, db_constraint=False, db_index=False
+    )
     ordinal = models.PositiveIntegerField(_("ordinal"))
     code = models.CharField(_("code"), max_length=30)  # op-0042, or the slug of a corporate seat
     name_es = models.CharField(_("name (Spanish)"), max_length=100, blank=True)
@@ -246,6 +254,7 @@ class Seat(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["unit", "ordinal"], name="seat_ordinal"),
             models.UniqueConstraint(fields=["division", "code"], name="seat_code"),
+            models.UniqueConstraint(fields=["id", "unit"], name="seat_in_unit"),
             models.CheckConstraint(
                 condition=Q(role__isnull=True, body__isnull=False) | Q(role__isnull=False, body__isnull=True),
                 name="seat_of_role_or_body",
@@ -253,7 +262,10 @@ class Seat(models.Model):
             models.CheckConstraint(condition=Q(generation__gte=1), name="seat_generation"),
             models.CheckConstraint(condition=~Q(reports_to=F("id")), name="seat_not_own_superior"),
         ]
-        indexes = [models.Index(fields=["unit", "role", "ordinal"], name="seat_of_role")]
+        indexes = [
+            models.Index(fields=["unit", "role", "ordinal"], name="seat_of_role"),
+            models.Index(fields=["body"], name="seat_of_body", condition=Q(body__isnull=False)),
+        ]
 
     def __str__(self) -> str:
         return f"{self.unit.slug}/{self.code}"
@@ -280,12 +292,24 @@ class AgentQuerySet(models.QuerySet["Agent"]):
 class Agent(models.Model):
     """One occupant of a seat: identified for ever by its subject (and, on corporate seats, its generation)."""
 
-    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
-    seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="agents")
+    # Its unit is its seat's: one key over both (migration 0003).
+    unit = models.ForeignKey(
+        Unit, verbose_name=_("unit"), on_delete=models.PROTECT, db_constraint=False, db_index=False
+    )
+    seat = models.ForeignKey(
+        Seat,
+        verbose_name=_("seat"),
+        on_delete=models.PROTECT,
+        related_name="agents",
+        db_constraint=False,
+        db_index=False,
+    )
     generation = models.PositiveIntegerField(_("generation"))
     agent_id = models.CharField(_("agent"), max_length=40)
     subject = models.CharField(_("subject"), max_length=120)
-    blueprint = models.ForeignKey(BlueprintVersion, verbose_name=_("blueprint"), on_delete=models.PROTECT)
+    blueprint = models.ForeignKey(
+        BlueprintVersion, verbose_name=_("blueprint"), on_delete=models.PROTECT, db_index=False
+    )
     created_at = models.DateTimeField(_("created at"))
     retired_at = models.DateTimeField(_("retired at"), null=True)
 
@@ -298,6 +322,7 @@ class Agent(models.Model):
             models.UniqueConstraint(fields=["seat", "generation"], name="agent_generation"),
             models.UniqueConstraint(fields=["seat"], condition=Q(retired_at=None), name="agent_one_per_seat"),
             models.UniqueConstraint(fields=["subject", "generation"], name="agent_identity"),
+            models.UniqueConstraint(fields=["id", "seat", "generation"], name="agent_in_seat"),
             models.CheckConstraint(
                 condition=Q(subject__startswith="org.claytom.corporate.") | Q(agent_id__regex=AGENT_ID),
                 name="agent_id_form",
@@ -314,8 +339,18 @@ class Agent(models.Model):
 class Incumbency(models.Model):
     """The time in which an agent holds a seat. At most one is open per seat and per agent."""
 
-    seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="incumbencies")
-    agent = models.ForeignKey(Agent, verbose_name=_("agent"), on_delete=models.PROTECT, related_name="incumbencies")
+    # Seat and generation are its agent's: one key over all three (migration 0003).
+    seat = models.ForeignKey(
+        Seat,
+        verbose_name=_("seat"),
+        on_delete=models.PROTECT,
+        related_name="incumbencies",
+        db_constraint=False,
+        db_index=False,
+    )
+    agent = models.ForeignKey(
+        Agent, verbose_name=_("agent"), on_delete=models.PROTECT, related_name="incumbencies", db_constraint=False
+    )
     generation = models.PositiveIntegerField(_("generation"))
     started_at = models.DateTimeField(_("from"))
     ended_at = models.DateTimeField(_("until"), null=True)

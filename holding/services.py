@@ -2,7 +2,7 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -161,10 +161,10 @@ def publish_manifests(*, division_ids: Iterable[int], hint: bool = False) -> Non
     list(Division.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
     Division.objects.filter(pk__in=ids).update(manifest_generation=F("manifest_generation") + 1)
     divisions = Division.objects.filter(pk__in=ids).select_related("unit", "body").order_by("pk")
-    rows = _manifest_rows(ids)
+    contents = _contents(ids)
     messages = []
     for division in divisions:
-        manifest = _manifest(division, rows[division.pk])
+        manifest = _manifest(division, contents[division.pk])
         version = f"{division.key}-{division.manifest_generation}"
         messages.append(
             bus.Message(
@@ -193,84 +193,88 @@ def publish_manifests(*, division_ids: Iterable[int], hint: bool = False) -> Non
     bus.publish_many(messages=messages)
 
 
-@dataclass(frozen=True, slots=True)
-class _ManifestRow:
-    group: str
-    role_code: str
-    ordinal: int
-    code: str
-    duty: str
-    generation: int
-    desired: str
+@dataclass(slots=True)
+class _Contents:
+    """What the seats of a division say: groups of seats, and the seats that differ from the rest."""
+
+    groups: list[dict[str, Any]] = field(default_factory=list)
+    generations: dict[str, int] = field(default_factory=dict)
+    desired: dict[str, str] = field(default_factory=dict)
 
 
-def _manifest_rows(division_ids: Sequence[int]) -> dict[int, list[_ManifestRow]]:
-    rows: dict[int, list[_ManifestRow]] = defaultdict(list)
+# Unbroken runs of ordinals: within one, ordinal and row number grow together.
+RANGES = """
+select division_id, role_id, min(ordinal), max(ordinal)
+from (select division_id, role_id, ordinal,
+             ordinal - row_number() over (partition by division_id, role_id order by ordinal) as run
+      from holding_seat where division_id = any(%s) and role_id is not null) seat
+group by division_id, role_id, run
+order by 1, 3
+"""
+
+
+def _contents(division_ids: Sequence[int]) -> dict[int, _Contents]:
+    blueprints = loading.newest_blueprints()
+    contents: dict[int, _Contents] = defaultdict(_Contents)
+    roles = {role.pk: role for role in Role.objects.all()}
+    ordinals: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
+    with connection.cursor() as cursor:
+        cursor.execute(RANGES, [list(division_ids)])
+        for division, role, first, last in cursor:
+            ordinals[division, role].append([first, last])
+    for (division, role), ranges in ordinals.items():
+        group = {**_group(blueprints[roles[role].slug]), "code": roles[role].code, "ordinals": ranges}
+        contents[division].groups.append(group)
+    corporate = (
+        Seat.objects.filter(division_id__in=division_ids, body__isnull=False)
+        .order_by("division_id", "ordinal")
+        .values_list("division_id", "body__slug", "code", "duty")
+    )
+    for division, body, code, duty in corporate:
+        groups = contents[division].groups
+        if not groups:
+            groups.append({**_group(blueprints[body]), "names": [], "duties": {}})
+        groups[0]["names"].append(code)
+        groups[0]["duties"][code] = duty
+    _add_exceptions(contents, division_ids)
+    return contents
+
+
+def _group(blueprint: BlueprintVersion) -> dict[str, Any]:
+    name = blueprint.blueprint.slug
+    return {
+        "role": name,
+        "blueprint": {"name": name, "version": blueprint.version, "digest": blueprint.digest},
+        "worker": blueprint.spec.get("worker", {"kind": "sim"}),
+    }
+
+
+def _add_exceptions(contents: dict[int, _Contents], division_ids: Sequence[int]) -> None:
     seats = (
         Seat.objects.filter(division_id__in=division_ids)
+        .exclude(generation=1, desired=Seat.Desired.RUN)
         .order_by("division_id", "ordinal")
-        .values_list(
-            "division_id",
-            "role__slug",
-            "body__slug",
-            "role__code",
-            "ordinal",
-            "code",
-            "duty",
-            "generation",
-            "desired",
-        )
+        .values_list("division_id", "role_id", "ordinal", "code", "generation", "desired")
     )
-    for division, role, body, role_code, ordinal, code, duty, generation, desired in seats:
-        rows[division].append(
-            _ManifestRow(role or body or "", role_code or "", ordinal, code, duty, generation, desired)
-        )
-    return rows
+    for division, role, ordinal, code, generation, desired in seats:
+        key = str(ordinal) if role else code
+        if generation != 1:
+            contents[division].generations[key] = generation
+        if desired != Seat.Desired.RUN:
+            contents[division].desired[key] = desired
 
 
-def _manifest(division: Division, rows: Sequence[_ManifestRow]) -> dict[str, Any]:
-    corporate = division.body_id is not None
-    groups: dict[str, list[_ManifestRow]] = defaultdict(list)
-    for row in rows:
-        groups[row.group].append(row)
-    blueprints = loading.newest_blueprints()
-    key = (lambda row: row.code) if corporate else (lambda row: str(row.ordinal))
+def _manifest(division: Division, contents: _Contents) -> dict[str, Any]:
     return {
         "v": 1,
         "subsidiary": division.unit.slug,
         "division": division.code,
         "generation": division.manifest_generation,
-        "seats": [_seat_group(slug, members, blueprints[slug]) for slug, members in groups.items()],
-        "generations": {key(row): row.generation for row in rows if row.generation != 1},
-        "desired": {key(row): row.desired for row in rows if row.desired != Seat.Desired.RUN},
+        "seats": contents.groups,
+        "generations": contents.generations,
+        "desired": contents.desired,
         "settings": SETTINGS,
     }
-
-
-def _seat_group(slug: str, rows: Sequence[_ManifestRow], blueprint: BlueprintVersion) -> dict[str, Any]:
-    group: dict[str, Any] = {
-        "role": slug,
-        "blueprint": {"name": slug, "version": blueprint.version, "digest": blueprint.digest},
-        "worker": blueprint.spec.get("worker", {"kind": "sim"}),
-    }
-    if rows[0].role_code:
-        return {**group, "code": rows[0].role_code, "ordinals": _ranges([row.ordinal for row in rows])}
-    return {
-        **group,
-        "names": [row.code for row in rows],
-        "duties": {row.code: row.duty for row in rows},
-    }
-
-
-def _ranges(ordinals: Sequence[int]) -> list[list[int]]:
-    """Return sorted numbers as inclusive ranges: [1, 2, 3, 7] -> [[1, 3], [7, 7]]."""
-    ranges: list[list[int]] = []
-    for ordinal in ordinals:
-        if ranges and ranges[-1][1] == ordinal - 1:
-            ranges[-1][1] = ordinal
-        else:
-            ranges.append([ordinal, ordinal])
-    return ranges
 
 
 # --- staffing --------------------------------------------------------------------------------------------

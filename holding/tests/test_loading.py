@@ -267,7 +267,10 @@ def test_the_database_keeps_the_structure(loaded: Data) -> None:
         ("update holding_seat set role_id = null where id = %(seat)s", "seat_of_role_or_body"),
         ("update holding_seat set ordinal = 1 where id = %(seat)s", "seat_ordinal"),
         ("delete from holding_seat where id = %(seat)s", "foreign key"),
-        ("update holding_agent set seat_id = %(other)s, generation = 9 where id = %(agent)s", "agent_one_per_seat"),
+        ("update holding_agent set seat_id = %(other)s, generation = 9 where id = %(agent)s", "of_agent|one_"),
+        ("update holding_agent set unit_id = unit_id + 1 where id = %(agent)s", "agent_seat_of_unit"),
+        ("update holding_seat set unit_id = unit_id + 1 where id = %(seat)s", "seat_division_of_unit|seat_ordinal"),
+        ("update holding_incumbency set generation = 8 where seat_id = %(seat)s", "incumbency_of_agent"),
         ("update holding_agent set agent_id = 'op-31' where id = %(agent)s", "agent_id_form"),
         ("update holding_incumbency set ended_at = started_at - interval '1 s'", "incumbency_ends_after_start"),
         ("insert into holding_holding select 2, code, name, subject_root, domain, clearance_names, floor, scaled,"
