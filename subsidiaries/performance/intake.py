@@ -37,6 +37,7 @@ from subsidiaries.performance.senders import Directory, Sender, SenderError
 
 TYPE: Final = ce_type("kpi.sample")
 TYPE_LINE: Final = b"\r\nce-type: " + TYPE.encode() + b"\r\n"
+CHUNK: Final = 500  # messages
 CORPORATE: Final = b".corporate."
 MAX_VALUE: Final = 1e12  # a claim beyond is no measure of anything, and sums of such would overflow
 
@@ -108,51 +109,54 @@ class Intake:
         outcome, sums = Outcome(), Sums()
         with transaction.atomic(), connection.cursor() as cursor:
             arrivals = _arrivals(cursor, raws, now, outcome)
-            # Packed before the COPY begins: a sender not met before is looked up on this same connection.
-            packed = self._pack(arrivals, now, outcome, sums)
+            batch = Batch(now, outcome, sums)
+            doubtful: list[Arrival] = []
             with cursor.copy(rows.COPY) as copy:
-                copy.write(packed)
+                copy.write(rows.HEADER)
+                for start in range(0, len(arrivals), CHUNK):
+                    # The database parses a chunk while the next one is packed.
+                    copy.write(self._pack(arrivals[start : start + CHUNK], batch, doubtful))
+                copy.write(rows.TRAILER)
+            if doubtful:  # apart, since a name not met before is looked up on this same connection
+                packed = self._pack_doubtful(doubtful, batch)
+                with cursor.copy(rows.COPY) as copy:
+                    copy.write(rows.HEADER + packed + rows.TRAILER)
             sums.add(cursor)
             if outcome.rejected:
                 quarantine(rejected=outcome.rejected)
         return outcome
 
-    def _pack(self, arrivals: Sequence[Arrival], now: datetime, outcome: Outcome, sums: "Sums") -> bytes:
-        """Return what COPY gets for the good messages; sum them up on the way."""
-        received = rows.microseconds(now)
-        window = rows.microseconds(now - KPI_MAX_AGE), rows.microseconds(now + KPI_MAX_AHEAD)
-        kept_from = rows.microseconds(now - timedelta(hours=settings.KPI_RETENTION_HOURS))
-        packed = [rows.HEADER]
-        for raw, source, generation, fenced, stale in arrivals:
-            good = self._quickly(raw, source, generation, window)
+    def _pack(self, arrivals: Sequence[Arrival], batch: "Batch", doubtful: list[Arrival]) -> bytes:
+        """Return the rows of the messages that are beyond doubt; add the others to `doubtful`."""
+        packed: list[bytes] = []
+        for arrival in arrivals:
+            good = self._quickly(arrival, batch.window)
             if good is None:
-                try:
-                    good = self._strictly(raw, source, generation, now)
-                except RefusedError as refusal:
-                    outcome.rejected.append(refusal.of(raw))
-                    continue
-            sender, ts, kpis, okrs = good
-            row = rows.row(ts, received, raw.seq, sender, kpis, okrs, fenced)
-            if stale:
-                outcome.stale += 1
-            else:
-                sums.count(ts // rows.MINUTE, sender.cell, kpis)
-                if sender.key:
-                    outcome.last.append((sender.key, ts, row))
-            if ts >= kept_from:
+                doubtful.append(arrival)
+            elif row := batch.row(arrival, good):
                 packed.append(row)
-            else:
-                outcome.expired += 1
-        outcome.stored = len(packed) - 1
-        packed.append(rows.TRAILER)
         return b"".join(packed)
 
-    def _quickly(self, raw: Raw, source: bytes, generation: bytes, window: tuple[int, int]) -> Good | None:
+    def _pack_doubtful(self, arrivals: Sequence[Arrival], batch: "Batch") -> bytes:
+        """Return the rows of the messages that prove good, and refuse the others."""
+        packed: list[bytes] = []
+        for arrival in arrivals:
+            raw, source, generation, _, _ = arrival
+            try:
+                good = self._strictly(raw, source, generation, batch.now)
+            except RefusedError as refusal:
+                batch.outcome.rejected.append(refusal.of(raw))
+            else:
+                packed.append(batch.row(arrival, good))
+        return b"".join(packed)
+
+    def _quickly(self, arrival: Arrival, window: tuple[int, int]) -> Good | None:
         """Accept a message that is beyond doubt; None for all others, which `_strictly` then judges.
 
         Says yes only where `_strictly` does. Most of a strict decode goes into regular expressions on names;
         here the names are compared with those of a sender that has passed them before.
         """
+        raw, source, generation, _, _ = arrival
         sender = self._directory.known(source, generation)
         if sender is None or sender.subject != raw.subject or TYPE_LINE not in raw.headers:
             return None
@@ -189,6 +193,35 @@ class Intake:
         if sender.unit != body.subsidiary or sender.role != body.role:
             raise RefusedError("semantic", "source-mismatch", f"{source[:200]!r} is another unit or role")
         return sender
+
+
+class Batch:
+    """What the messages of one batch share while they become rows."""
+
+    def __init__(self, now: datetime, outcome: Outcome, sums: "Sums") -> None:
+        self.now = now
+        self.outcome = outcome
+        self.window = rows.microseconds(now - KPI_MAX_AGE), rows.microseconds(now + KPI_MAX_AHEAD)
+        self._sums = sums
+        self._received = rows.microseconds(now)
+        self._kept_from = rows.microseconds(now - timedelta(hours=settings.KPI_RETENTION_HOURS))
+
+    def row(self, arrival: Arrival, good: Good) -> bytes:
+        """Return a good message as a row, or b"" if it is too old to be kept; sum it up."""
+        raw, _, _, fenced, stale = arrival
+        sender, ts, kpis, okrs = good
+        row = rows.row(ts, self._received, raw.seq, sender, kpis, okrs, fenced)
+        if stale:
+            self.outcome.stale += 1
+        else:
+            self._sums.count(ts // rows.MINUTE, sender.cell, kpis)
+            if sender.key:
+                self.outcome.last.append((sender.key, ts, row))
+        if ts < self._kept_from:
+            self.outcome.expired += 1
+            return b""
+        self.outcome.stored += 1
+        return row
 
 
 class RefusedError(ValueError):

@@ -6,7 +6,7 @@ from django.db import migrations, models
 
 import subsidiaries.performance.models
 
-# Partitioned by hours, which Django cannot say; docs/decisions/0010-kpi-hour-partitions.md says why hours.
+# Partitioned by hours, which Django cannot say; docs/decisions/0014-kpi-hour-partitions.md says why hours.
 CREATE_SAMPLES = """
 create table performance_kpisample (
     seq                    bigint           not null,
