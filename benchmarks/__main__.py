@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 HERE = Path(__file__).parent
-SHARED = {"__init__", "__main__", "measuring", "kpi_load"}
+SHARED = {"__init__", "__main__", "measuring", "kpi_load", "kpi_tables"}
 
 
 def names() -> list[str]:

@@ -2,7 +2,10 @@
 
 import asyncio
 import cProfile
+import os
 import pstats
+import subprocess
+import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -21,7 +24,6 @@ from claytom_agent.messages import decode_kpi, encode
 from claytom_agent.subjects import ROLE_CODES
 from deployment.embedded.postgres import Postgres
 from holding.models import Seat
-from holding.tests.factories import make_holding
 from subsidiaries.performance import handlers, rows, services
 from subsidiaries.performance.models import KpiMinute, KpiSample
 from subsidiaries.performance.senders import Directory
@@ -36,7 +38,14 @@ class Load:
         with psycopg.connect(postgres.superuser_url()) as connection:
             connection.execute("create table kpi_reference (like performance_kpisample including all)")
             connection.execute("grant select, insert on kpi_reference to claytom_ingest")
-        make_holding(agents=1500)
+        # The ingest's role may not load a holding, and this process is the ingest.
+        subprocess.run(
+            [sys.executable, "manage.py", "load_holding", "holding/data/holding.yaml", "--yes"],
+            cwd=settings.BASE_DIR,
+            env={**os.environ, "DATABASE_ROLE": "app"},
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         seats = Seat.objects.filter(role__isnull=False).order_by("division_id", "ordinal")
         self._agents = list(seats.values_list("division__key", "unit__slug", "role__slug", "ordinal"))
         self._directory = Directory()
