@@ -22,8 +22,8 @@ from subsidiaries.performance.models import KPIS, KpiLatest, KpiMinute, KpiSampl
 SAMPLES = """
     insert into {table} (seq, ts, received_at, unit_id, role, ordinal, generation, throughput_per_day,
            quality_score, sla_met_pct, innovation_landings_mo, training_hours_w, okrs, epoch, stale)
-    select n, t.ts, t.ts, 1 + mod(n, 35), (array['operator', 'specialist', 'director'])[1 + mod(n, 3)], 1 + mod(n, 1500), 1,
-           40 + mod(n, 17), 90 + mod(n, 9), 95.5, 0.25, 3.5, null, 7, false
+    select n, t.ts, t.ts, 1 + mod(n, 35), (array['operator', 'specialist', 'director'])[1 + mod(n, 3)],
+           1 + mod(n, 1500), 1, 40 + mod(n, 17), 90 + mod(n, 9), 95.5, 0.25, 3.5, null, 7, false
       from generate_series(1, %(rows)s) n,
            lateral (select %(start)s::timestamptz + n * (%(span)s::interval / %(rows)s) as ts) t
 """
@@ -89,7 +89,7 @@ class Tables:
 
     def _insert(self, table: str, rows: int, start: datetime, span: timedelta) -> None:
         with connection.cursor() as cursor:
-            cursor.execute(SAMPLES.format(table=table), {"rows": rows, "start": start, "span": span})
+            cursor.execute(SAMPLES.format(table=table), {"rows": rows, "start": start, "span": str(span)})
 
     def hour_by_orm(self) -> float:
         """Group the last full hour's samples as the portal would."""
