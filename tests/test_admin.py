@@ -41,7 +41,7 @@ def administrator() -> User:
 
 
 @pytest.fixture
-def browser(client: Client, administrator: User) -> Client:
+def staff(client: Client, administrator: User) -> Client:
     client.force_login(administrator)
     return client
 
@@ -99,55 +99,51 @@ def test_every_model_of_ours_is_there() -> None:
 
 
 @pytest.mark.usefixtures("holding")
-@pytest.mark.parametrize("model", MODELS, ids=lambda model: model._meta.label)
-def test_every_list_and_row_can_be_looked_at(browser: Client, model: Any) -> None:
-    with CaptureQueriesContext(
-        connection,
-    ) as queries:
-        response = browser.get(url(model, "changelist"))
-    assert response.status_code == 200
-    assert len(queries) <= 12, [query["sql"] for query in queries]
-    for query in queries.captured_queries:
-        assert not re.match(r"SELECT COUNT\(\*\) AS \"__count\" FROM", query["sql"]), "a count of all rows"
-    row = model._default_manager.first()
-    if row is not None:
-        assert browser.get(url(model, "change", row.pk)).status_code == 200
-    if getattr(admin.site._registry[model], "search_fields", ()):
-        assert browser.get(url(model, "changelist"), {"q": "op-0031"}).status_code == 200
-        assert browser.get(url(model, "changelist"), {"q": "\x00"}).status_code in {200, 302}
+def test_every_list_and_row_can_be_looked_at(staff: Client) -> None:
+    for model in MODELS:
+        with CaptureQueriesContext(connection) as queries:
+            response = staff.get(url(model, "changelist"))
+        assert response.status_code == 200, model
+        assert len(queries) <= 12, (model, [query["sql"] for query in queries])
+        for query in queries.captured_queries:
+            assert not query["sql"].startswith('SELECT COUNT(*) AS "__count" FROM'), f"{model}: a count of all rows"
+        row = model._default_manager.first()
+        if row is not None:
+            assert staff.get(url(model, "change", row.pk)).status_code == 200, model
+        if getattr(admin.site._registry[model], "search_fields", ()):
+            assert staff.get(url(model, "changelist"), {"q": "op-0031"}).status_code == 200, model
+            assert staff.get(url(model, "changelist"), {"q": "\x00"}).status_code in {200, 302}, model
 
 
 @pytest.mark.usefixtures("holding")
-@pytest.mark.parametrize("model", [model for model in MODELS if model not in WRITABLE], ids=lambda m: m._meta.label)
-def test_what_has_no_service_is_read_only(browser: Client, model: Any) -> None:
-    assert browser.get(url(model, "add")).status_code == 403
-    row = model._default_manager.first()
-    if row is not None:
-        assert browser.post(url(model, "change", row.pk), {"name": "x"}).status_code == 403
-        assert browser.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403
-    rows = model._default_manager.count()
-    browser.post(
-        url(model, "changelist"), {"action": "delete_selected", "_selected_action": [getattr(row, "pk", 1)]}
-    )
-    assert model._default_manager.count() == rows
+def test_what_has_no_service_is_read_only(staff: Client) -> None:
+    for model in set(MODELS) - WRITABLE:
+        assert staff.get(url(model, "add")).status_code == 403, model
+        row, rows = model._default_manager.first(), model._default_manager.count()
+        if row is not None:
+            assert staff.post(url(model, "change", row.pk), {"name": "x"}).status_code == 403, model
+            assert staff.post(url(model, "delete", row.pk), {"post": "yes"}).status_code == 403, model
+        action = {"action": "delete_selected", "_selected_action": [getattr(row, "pk", 1)]}
+        staff.post(url(model, "changelist"), action)
+        assert model._default_manager.count() == rows, model
 
 
 @pytest.mark.usefixtures("holding")
-def test_searching_finds_a_seat_and_an_agent_by_code(browser: Client) -> None:
+def test_searching_finds_a_seat_and_an_agent_by_code(staff: Client) -> None:
     seat = Seat.objects.get(unit__slug="tax", code="op-0031")
-    assert url(Seat, "change", seat.pk) in browser.get("/admin/holding/seat/", {"q": "op-0031"}).content.decode()
+    assert url(Seat, "change", seat.pk) in staff.get("/admin/holding/seat/", {"q": "op-0031"}).content.decode()
     agent = Agent.objects.get(seat=seat)
-    page = browser.get("/admin/holding/agent/", {"q": "org.claytom.tax.operator.op-0031"}).content.decode()
+    page = staff.get("/admin/holding/agent/", {"q": "org.claytom.tax.operator.op-0031"}).content.decode()
     assert url(Agent, "change", agent.pk) in page
     assert page.count("/admin/holding/agent/") < 30
 
 
-def test_long_lists_are_counted_so_far_and_no_further(browser: Client) -> None:
+def test_long_lists_are_counted_so_far_and_no_further(staff: Client) -> None:
     OutboxMessage.objects.bulk_create(
         [OutboxMessage(subject="s", payload=b"{}", dedup=str(number)) for number in range(COUNTED + 50)],
         batch_size=5000,
     )
-    response = browser.get("/admin/bus/outboxmessage/")
+    response = staff.get("/admin/bus/outboxmessage/")
     assert response.context["cl"].result_count == COUNTED + 1
 
 
@@ -161,8 +157,8 @@ def person_form(**changes: Any) -> dict[str, Any]:
     }  # fmt: skip
 
 
-def test_a_person_is_made_by_the_service(browser: Client) -> None:
-    response = browser.post("/admin/access/user/add/", person_form(password="a long enough phrase"))
+def test_a_person_is_made_by_the_service(staff: Client) -> None:
+    response = staff.post("/admin/access/user/add/", person_form(password="a long enough phrase"))
     assert response.status_code == 302, response.context["errors"]
     person = User.objects.get(username="eva")
     assert (person.cleared, person.is_staff, person.is_superuser) == (True, False, False)
@@ -172,64 +168,64 @@ def test_a_person_is_made_by_the_service(browser: Client) -> None:
     assert b"long enough" not in bytes(entry.body)
 
 
-def test_a_change_is_in_the_ledger_with_what_changed(browser: Client) -> None:
+def test_a_change_is_in_the_ledger_with_what_changed(staff: Client) -> None:
     person = make_person("eva")
     digest = person.password
-    browser.post(url(User, "change", person.pk), person_form(is_staff="on", cleared=""))
+    staff.post(url(User, "change", person.pk), person_form(is_staff="on", cleared=""))
     person.refresh_from_db()
     assert (person.is_staff, person.cleared, person.password) == (True, False, digest)
     entry = LedgerEntry.objects.get(action="person.update")
     assert entry.actor == "root"
     assert b'"details":{"cleared":false,"first_name":"Eva","is_staff":true,"language":"es"}' in bytes(entry.body)
     assert entry.before != entry.after
-    browser.post(url(User, "change", person.pk), person_form(is_staff="on", cleared=""))
+    staff.post(url(User, "change", person.pk), person_form(is_staff="on", cleared=""))
     assert LedgerEntry.objects.filter(action="person.update").count() == 1
 
 
-def test_a_password_is_changed_and_never_told(browser: Client) -> None:
+def test_a_password_is_changed_and_never_told(staff: Client) -> None:
     person = make_person("eva")
-    browser.post(url(User, "change", person.pk), person_form(password="quite another phrase"))
+    staff.post(url(User, "change", person.pk), person_form(password="quite another phrase"))
     person.refresh_from_db()
     assert person.check_password("quite another phrase")
     assert b"quite another" not in bytes(LedgerEntry.objects.get(action="person.update").body)
-    weak = browser.post(url(User, "change", person.pk), person_form(password="short"))
+    weak = staff.post(url(User, "change", person.pk), person_form(password="short"))
     assert weak.status_code == 200
     assert b"short" not in weak.content
 
 
-def test_nobody_gets_the_superuser_mark_by_a_form(browser: Client) -> None:
+def test_nobody_gets_the_superuser_mark_by_a_form(staff: Client) -> None:
     person = make_person("eva")
-    browser.post(url(User, "change", person.pk), person_form(is_superuser="on"))
+    staff.post(url(User, "change", person.pk), person_form(is_superuser="on"))
     person.refresh_from_db()
     assert not person.is_superuser
-    assert browser.post(url(User, "delete", person.pk), {"post": "yes"}).status_code == 403
+    assert staff.post(url(User, "delete", person.pk), {"post": "yes"}).status_code == 403
 
 
 @pytest.mark.parametrize("lost", ["is_active", "is_staff", "cleared"])
-def test_the_last_administrator_stays_one(browser: Client, administrator: User, lost: str) -> None:
+def test_the_last_administrator_stays_one(staff: Client, administrator: User, lost: str) -> None:
     form = person_form(username="root", is_staff="on") | {lost: ""}
-    response = browser.post(url(User, "change", administrator.pk), form)
+    response = staff.post(url(User, "change", administrator.pk), form)
     assert response.status_code == 200
     administrator.refresh_from_db()
     assert getattr(administrator, lost)
     make_person("second", is_staff=True, is_superuser=True)
-    assert browser.post(url(User, "change", administrator.pk), form).status_code == 302
+    assert staff.post(url(User, "change", administrator.pk), form).status_code == 302
 
 
-def test_a_token_is_shown_once_and_works(browser: Client, administrator: User) -> None:
+def test_a_token_is_shown_once_and_works(staff: Client, administrator: User) -> None:
     form = {"user": administrator.pk, "name": "erp", "expires_at_0": "", "expires_at_1": ""}
-    page = browser.post("/admin/access/apitoken/add/", form, follow=True).content.decode()
+    page = staff.post("/admin/access/apitoken/add/", form, follow=True).content.decode()
     found = re.search(r"[A-Za-z0-9_-]{43}", re.sub(r'value="[^"]*"', "", page))
     assert found is not None
     token = found.group()
     assert Client().get("/api/v1/units/", headers={"Authorization": f"Bearer {token}"}).status_code == 200
     issued = ApiToken.objects.get()
     for address in (url(ApiToken, "changelist"), url(ApiToken, "change", issued.pk)):
-        assert token not in browser.get(address).content.decode()
+        assert token not in staff.get(address).content.decode()
     assert not LogEntry.objects.filter(change_message__contains=token).exists()
     assert LedgerEntry.objects.get(action="token.issue").actor == "root"
-    assert browser.post(url(ApiToken, "change", issued.pk), form).status_code == 403
-    browser.post(url(ApiToken, "delete", issued.pk), {"post": "yes"})
+    assert staff.post(url(ApiToken, "change", issued.pk), form).status_code == 403
+    staff.post(url(ApiToken, "delete", issued.pk), {"post": "yes"})
     assert not ApiToken.objects.exists()
     assert LedgerEntry.objects.get(action="token.revoke").actor == "root"
 

@@ -109,18 +109,18 @@ def test_unknown_parameters_are_refused_by_name(api: Api, name: str) -> None:
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("limit", ["0", "501", "-1", "x", "1.5", "９", ""])
-def test_page_sizes_are_1_to_500(api: Api, name: str, limit: str) -> None:
-    assert "1 to 500" in api.get(f"{name}/", status=400, limit=limit)["limit"][0]
+def test_page_sizes_are_1_to_500(api: Api, name: str) -> None:
+    for limit in ("0", "501", "-1", "x", "1.5", "９", ""):
+        assert "1 to 500" in api.get(f"{name}/", status=400, limit=limit)["limit"][0]
 
 
 @pytest.mark.parametrize("name", LISTS)
-@pytest.mark.parametrize("cursor", ["x", "cD1hYmM=", "bz05OTk5OTk5OTk5", "cD0lMDA=", "cD0nOy0t"])
-def test_cursors_that_were_not_given_out_do_no_harm(api: Api, name: str, cursor: str) -> None:
-    response = api.client.get(f"/api/v1/{name}/", {"cursor": cursor})
-    assert response.status_code in {200, 400}
-    if response.status_code == 400:
-        assert list(response.json()) == ["cursor"]
+def test_cursors_that_were_not_given_out_do_no_harm(api: Api, name: str) -> None:
+    for cursor in ("x", "cD1hYmM=", "bz05OTk5OTk5OTk5", "cD0lMDA=", "cD0nOy0t"):
+        response = api.client.get(f"/api/v1/{name}/", {"cursor": cursor})
+        assert response.status_code in {200, 400}
+        if response.status_code == 400:
+            assert list(response.json()) == ["cursor"]
 
 
 @pytest.mark.usefixtures("minute")
@@ -225,23 +225,12 @@ def test_pages_give_every_row_once_forwards_and_back(api: Api) -> None:
 
 
 @pytest.mark.usefixtures("holding")
-@pytest.mark.parametrize(
-    ("path", "queries"),
-    [
-        ("units/", 1),
-        ("seats/", 1),
-        ("agents/", 2),
-        ("replacements/", 1),
-        ("kpis/", 1),
-        ("ledger/", 1),
-        ("overview/", 5),
-    ],
-)
-def test_a_list_takes_as_many_queries_as_it_did(
-    api: Api, path: str, queries: int, django_assert_num_queries: Any
-) -> None:
-    with django_assert_num_queries(queries + 1):  # one more finds the token
-        api.get(path)
+def test_a_list_takes_as_many_queries_as_it_did(api: Api, django_assert_num_queries: Any) -> None:
+    for name in LISTS:
+        with django_assert_num_queries(3 if name == "agents" else 2):  # one finds the token
+            api.get(f"{name}/")
+    with django_assert_num_queries(6):
+        api.get("overview/")
 
 
 # --- filters -----------------------------------------------------------------------------------------------
@@ -262,24 +251,22 @@ def test_filters_keep_what_they_name(api: Api) -> None:
 
 
 @pytest.mark.usefixtures("holding")
-@pytest.mark.parametrize(
-    ("path", "name", "known"),
-    [
+def test_wrong_values_are_answered_with_the_right_ones(api: Api) -> None:
+    for path, name, known in [
         ("agents/", "unit", "pricing"),
         ("agents/", "role", "operator"),
         ("agents/", "state", "failed"),
         ("seats/", "division", "pricing.1"),
         ("seats/", "role", "c-suite"),
+        ("kpis/", "role", "director"),
         ("replacements/", "reason", "missing"),
         ("replacements/", "unit", "tax"),
-    ],
-)
-def test_wrong_values_are_answered_with_the_right_ones(api: Api, path: str, name: str, known: str) -> None:
-    for value in ("nope", "' or 1=1 --", "x" * 500):
-        answer = api.get(path, status=400, **{name: value})
-        assert list(answer) == [name]
-        assert known in answer[name][0]
-        assert len(answer[name][0]) < 4000
+    ]:
+        for value in ("nope", "' or 1=1 --", "x" * 500):
+            answer = api.get(path, status=400, **{name: value})
+            assert list(answer) == [name]
+            assert known in answer[name][0]
+            assert len(answer[name][0]) < 4000
 
 
 @pytest.mark.usefixtures("holding")
