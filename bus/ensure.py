@@ -10,7 +10,7 @@ from typing import Any
 from bus.streams import CONSUMERS, STREAMS
 from claytom_agent.client import Bus
 
-LEAST_VERSION = (2, 11)
+LEAST_VERSION = (2, 14)  # CONSUMER.RESET, with which the ingest begins a session
 STREAM_NOT_FOUND = 10059
 CONSUMER_NOT_FOUND = 10014
 
@@ -22,7 +22,7 @@ class StreamsDifferError(RuntimeError):
         super().__init__(
             "The NATS server does not keep these settings:\n  "
             + "\n  ".join(differences)
-            + "\nUse nats-server 2.11 or later with JetStream on."
+            + "\nUse nats-server 2.14 or later with JetStream on."
         )
         self.differences = differences
 
@@ -31,8 +31,13 @@ async def ensure_streams(bus: Bus) -> list[str]:
     """Bring streams and consumers to their declaration; return what was created or changed, in words.
 
     Nothing that a stream holds is lost by an update. Raises StreamsDifferError if the server then has
-    something else, and RuntimeError with the server's words if it refuses.
+    something else, and RuntimeError if it is too old or, with its words, if it refuses.
     """
+    if bus.server_version < LEAST_VERSION:
+        raise RuntimeError(
+            f"nats-server {'.'.join(map(str, bus.server_version))} is too old: "
+            f"use {'.'.join(map(str, LEAST_VERSION))} or later."
+        )
     done: list[str] = []
     lacking: list[str] = []
     for wanted in STREAMS:

@@ -245,6 +245,12 @@ class Bus:
         """Whether the line is up now."""
         return self._client.is_connected
 
+    @property
+    def server_version(self) -> tuple[int, int]:
+        """Major and minor version of the server."""
+        version = self._client.connected_server_version
+        return version.major, version.minor
+
     async def publish(self, subject: str, body: bytes, headers: Headers | None = None) -> None:
         """Publish without acknowledgement; raise `Disconnected` when the line is down."""
         self._require_line()

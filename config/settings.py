@@ -157,6 +157,8 @@ DATABASES: dict[str, Any] = {
         **({"options": f"-c role={DATABASE_OWNER_ROLE}"} if DATABASE_OWNER_URL != DATABASE_APP_URL else {}),
     ),
 }
+# A pooled connection may have died with a restart of the server: it is tried before it is lent.
+DATABASES["default"]["CONN_HEALTH_CHECKS"] = True
 DATABASES["owner"]["TEST"] = {"MIRROR": "default"}
 DEFAULT_AUTO_FIELD = "django.db.models.BigAutoField"
 REDIS_URL = env("REDIS_URL")

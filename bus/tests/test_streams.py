@@ -60,6 +60,13 @@ def test_a_setting_that_the_server_refuses_is_named(declared: str, monkeypatch: 
             call_command("ensure_streams", stdout=StringIO())
 
 
+def test_a_server_that_is_too_old_is_refused(declared: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patch:
+        patch.setattr(ensure, "LEAST_VERSION", (99, 0))
+        with pytest.raises(CommandError, match=r"nats-server 2\.\d+ is too old: use 99\.0 or later"):
+            call_command("ensure_streams", stdout=StringIO())
+
+
 def test_a_setting_that_a_server_drops_in_silence_is_a_difference() -> None:
     returned = {"max_age": 5, "subjects": ["a"]}  # as nats-server 2.9 answers
     wanted = {"max_age": 5, "subjects": ["a"], "allow_msg_ttl": True, "compression": "s2"}

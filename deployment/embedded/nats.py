@@ -84,7 +84,7 @@ def find_binary() -> Path:
     system = shutil.which("nats-server")
     if system:
         return Path(system)
-    raise EmbeddedError("No NATS server: run `make setup` again, install nats-server 2.11+, or set NATS_URL.")
+    raise EmbeddedError("No NATS server: run `make setup` again, install nats-server 2.14+, or set NATS_URL.")
 
 
 class Nats(Server):
