@@ -5,7 +5,7 @@ costs one cycle. Idempotent: a replacement is unique per (seat, generation). One
 (advisory lock), so two beats or two workers decide once.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -13,12 +13,11 @@ from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from audit import services as audit
 from bus import services as bus
 from holding import clock
 from holding import services as holding
 from holding.models import Unit
-from subsidiaries.replacement import observing
+from subsidiaries.replacement import incidents, observing
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
@@ -27,11 +26,10 @@ from subsidiaries.replacement.models import (
     Replacement,
     SeatState,
     StaffingRule,
-    UnitFloor,
 )
 
 ensure_states = observing.ensure_states
-ACTOR = "portal/arp"
+ACTOR = incidents.ACTOR
 LOCK_SPACE = 0x61727000  # "arp\0": with the unit's id, one cycle per unit
 MISSED_TWICE = 2
 HINT_AFTER = timedelta(seconds=20)
@@ -92,8 +90,8 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     _hint_laggards(heard, now)
     seats, live = Census.objects.by_unit(now).get(row.pk, (0, 0))
     if settled:
-        _note_incidents(row, divisions, heard, silent, rule, now)
-    _note_floor(row, live, now, settled=settled)
+        incidents.note_incidents(row, divisions, heard, silent, rule, now)
+    incidents.note_floor(row, live, now, settled=settled)
     skipped = "" if since else "no presence is being received"
     return Cycle(unit, seats, live, done, deferred, silent, skipped)
 
@@ -147,22 +145,19 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     elif silent > rule.slow_above:
         per_cycle = rule.missing_per_cycle_slow
     wanted = failed + missing[:per_cycle]
-    if not wanted:
-        return [], len(cases)
-    today = Replacement.objects.filter(unit=unit, decided_at__gte=_day_start()).count()
-    left = max(0, int(rule.daily_cap * unit.floor) - today)
+    left = max(0, int(rule.daily_cap * unit.floor) - _replaced_today(unit)) if wanted else 0
     allowed = wanted[:left]
-    if len(allowed) < len(wanted):
-        open_incident(
-            unit=unit, kind=Incident.Kind.CAP, detail=f"{len(wanted) - len(allowed)} wait", deficit=len(wanted)
-        )
+    if waiting := len(wanted) - len(allowed):
+        incidents.open_incident(unit=unit, kind=Incident.Kind.CAP, detail=f"{waiting} wait", deficit=waiting)
+    else:
+        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
     return allowed, len(cases) - len(allowed)
 
 
-def _day_start() -> datetime:
-    """Return the real time at which the business day began."""
-    business = clock.now()
-    return timezone.now() - (business - clock.today()) / clock.speed()
+def _replaced_today(unit: Unit) -> int:
+    """Return how many of the unit's agents were replaced since the business day began."""
+    began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
+    return Replacement.objects.filter(unit=unit, decided_at__gte=began).count()
 
 
 @transaction.atomic
@@ -329,107 +324,3 @@ def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
 def farewell(*, division: str, epoch: int) -> None:
     """Note that the host of a division has given it back; a later host's epoch is left alone."""
     DivisionState.objects.filter(division__key=division, epoch=epoch).update(host="")
-
-
-# --- incidents and the floor -----------------------------------------------------------------------------
-
-
-def open_incident(*, unit: Unit, kind: Incident.Kind, detail: str, deficit: int) -> Incident:
-    """Open the unit's incident of that kind, or note a larger deficit on the one that is open."""
-    incident = Incident.objects.select_for_update().filter(unit=unit, kind=kind, closed_at=None).first()
-    if incident is not None:
-        if deficit > incident.deficit:
-            incident.deficit = deficit
-            incident.save(update_fields=["deficit"])
-        return incident
-    incident = Incident.objects.create(
-        unit=unit, kind=kind, opened_at=timezone.now(), deficit=deficit, detail=detail[:200]
-    )
-    audit.record(
-        actor=ACTOR,
-        action="incident.open",
-        object=f"unit/{unit.slug}",
-        after={"incident": incident.pk, "kind": kind.value, "deficit": deficit},
-        details={"kind": kind.value, "deficit": deficit, "detail": detail[:200]},
-    )
-    if kind in ESCALATED:
-        bus.publish(
-            subject=f"org.claytom.corporate.escalation.{unit.slug}",
-            type="org.claytom.escalation.raise.v1",
-            source=ACTOR,
-            body={
-                "id": f"incident-{incident.pk}",
-                "level": "L4",
-                "severity": "critical",
-                "summary": f"{kind.value}: {detail}",
-                "needs": "a person, or agents that are heard of again",
-            },
-            dedup=f"esc-incident-{incident.pk}",
-        )
-    return incident
-
-
-ESCALATED = {Incident.Kind.MASS_SILENCE, Incident.Kind.CAPACITY, Incident.Kind.CAP}
-
-
-def close_incidents(*, unit: Unit, kinds: Iterable[Incident.Kind]) -> int:
-    """Close the unit's open incidents of those kinds; return how many."""
-    closed = 0
-    for incident in Incident.objects.select_for_update().filter(unit=unit, kind__in=list(kinds), closed_at=None):
-        incident.closed_at = timezone.now()
-        incident.save(update_fields=["closed_at"])
-        audit.record(
-            actor=ACTOR,
-            action="incident.close",
-            object=f"unit/{unit.slug}",
-            before={"incident": incident.pk, "kind": incident.kind},
-            details={"kind": incident.kind, "deficit": incident.deficit},
-        )
-        closed += 1
-    return closed
-
-
-def _note_incidents(
-    unit: Unit,
-    divisions: Sequence[DivisionState],
-    heard: Sequence[DivisionState],
-    silent: float,
-    rule: StaffingRule,
-    now: datetime,
-) -> None:
-    percent = f"{silent:.0%} of the agents are silent"
-    deficit = round(silent * unit.floor)
-    wanted: dict[Incident.Kind, str] = {}
-    if silent > rule.stop_above:
-        wanted[Incident.Kind.MASS_SILENCE] = percent
-    elif silent > rule.slow_above:
-        wanted[Incident.Kind.SILENCE] = percent
-    if silent > 0:
-        names = sorted({state.division.key for state in divisions} - {state.division.key for state in heard})
-        wanted[Incident.Kind.CAPACITY] = "no host for " + ", ".join(names)
-    for kind, detail in wanted.items():
-        open_incident(unit=unit, kind=kind, detail=detail, deficit=deficit)
-    watched = {Incident.Kind.MASS_SILENCE, Incident.Kind.SILENCE, Incident.Kind.CAPACITY}
-    close_incidents(unit=unit, kinds=watched - set(wanted))
-
-
-def _note_floor(unit: Unit, live: int, now: datetime, *, settled: bool) -> None:
-    """Keep the service level of the floor. A unit that was never full is being staffed, not below its floor."""
-    floor = UnitFloor.objects.select_for_update().get(unit=unit)
-    if live >= unit.floor:
-        if floor.below_since:
-            floor.seconds_below += (now - floor.below_since).total_seconds()
-            floor.below_since = None
-            close_incidents(unit=unit, kinds=[Incident.Kind.BELOW_FLOOR])
-            floor.save()
-        if floor.reached_at is None:
-            floor.reached_at = now
-            floor.save()
-        return
-    if floor.reached_at is None or not settled:
-        return
-    deficit = unit.floor - live
-    if floor.below_since is None:
-        floor.below_since = now
-        floor.save()
-    open_incident(unit=unit, kind=Incident.Kind.BELOW_FLOOR, detail=f"{deficit} agents missing", deficit=deficit)

@@ -180,6 +180,9 @@ def test_the_daily_cap_defers_and_says_so(pricing: Unit) -> None:
     assert (cycle.replaced, cycle.deferred) == (3, 2)
     assert Incident.objects.filter(kind="cap", closed_at=None).count() == 1
     assert services.ensure(unit="pricing").replaced == 0
+    StaffingRule.objects.update(daily_cap=2)
+    assert services.ensure(unit="pricing").replaced == 2
+    assert not Incident.objects.filter(kind="cap", closed_at=None).exists()
 
 
 def test_a_portal_that_just_started_takes_nobody_for_dead(pricing: Unit) -> None:

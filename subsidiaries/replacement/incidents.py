@@ -1,0 +1,116 @@
+"""Incidents: what ARP does not mend alone, and the floor as a service level.
+
+Everything here runs in the caller's transaction, within a cycle of the unit.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+
+from django.utils import timezone
+
+from audit import services as audit
+from bus import services as bus
+from holding.models import Unit
+from subsidiaries.replacement.models import DivisionState, Incident, StaffingRule, UnitFloor
+
+ACTOR = "portal/arp"
+ESCALATED = {Incident.Kind.MASS_SILENCE, Incident.Kind.CAPACITY, Incident.Kind.CAP}
+
+
+def open_incident(*, unit: Unit, kind: Incident.Kind, detail: str, deficit: int) -> Incident:
+    """Open the unit's incident of that kind, or note a larger deficit on the one that is open."""
+    incident = Incident.objects.select_for_update().filter(unit=unit, kind=kind, closed_at=None).first()
+    if incident is not None:
+        if deficit > incident.deficit:
+            incident.deficit = deficit
+            incident.save(update_fields=["deficit"])
+        return incident
+    incident = Incident.objects.create(
+        unit=unit, kind=kind, opened_at=timezone.now(), deficit=deficit, detail=detail[:200]
+    )
+    audit.record(
+        actor=ACTOR,
+        action="incident.open",
+        object=f"unit/{unit.slug}",
+        after={"incident": incident.pk, "kind": kind.value, "deficit": deficit},
+        details={"kind": kind.value, "deficit": deficit, "detail": detail[:200]},
+    )
+    if kind in ESCALATED:
+        bus.publish(
+            subject=f"org.claytom.corporate.escalation.{unit.slug}",
+            type="org.claytom.escalation.raise.v1",
+            source=ACTOR,
+            body={
+                "id": f"incident-{incident.pk}",
+                "level": "L4",
+                "severity": "critical",
+                "summary": f"{kind.value}: {detail}",
+                "needs": "a person, or agents that are heard of again",
+            },
+            dedup=f"esc-incident-{incident.pk}",
+        )
+    return incident
+
+
+def close_incidents(*, unit: Unit, kinds: Iterable[Incident.Kind]) -> int:
+    """Close the unit's open incidents of those kinds; return how many."""
+    closed = 0
+    for incident in Incident.objects.select_for_update().filter(unit=unit, kind__in=list(kinds), closed_at=None):
+        incident.closed_at = timezone.now()
+        incident.save(update_fields=["closed_at"])
+        audit.record(
+            actor=ACTOR,
+            action="incident.close",
+            object=f"unit/{unit.slug}",
+            before={"incident": incident.pk, "kind": incident.kind},
+            details={"kind": incident.kind, "deficit": incident.deficit},
+        )
+        closed += 1
+    return closed
+
+
+def note_incidents(
+    unit: Unit,
+    divisions: Sequence[DivisionState],
+    heard: Sequence[DivisionState],
+    silent: float,
+    rule: StaffingRule,
+    now: datetime,
+) -> None:
+    """Open and close the unit's incidents about silence: of agents, and of divisions that no host takes."""
+    percent = f"{silent:.0%} of the agents are silent"
+    deficit = round(silent * unit.floor)
+    wanted: dict[Incident.Kind, str] = {}
+    if silent > rule.stop_above:
+        wanted[Incident.Kind.MASS_SILENCE] = percent
+    elif silent > rule.slow_above:
+        wanted[Incident.Kind.SILENCE] = percent
+    if silent > 0:
+        names = sorted({state.division.key for state in divisions} - {state.division.key for state in heard})
+        wanted[Incident.Kind.CAPACITY] = "no host for " + ", ".join(names)
+    for kind, detail in wanted.items():
+        open_incident(unit=unit, kind=kind, detail=detail, deficit=deficit)
+    watched = {Incident.Kind.MASS_SILENCE, Incident.Kind.SILENCE, Incident.Kind.CAPACITY}
+    close_incidents(unit=unit, kinds=watched - set(wanted))
+
+
+def note_floor(unit: Unit, live: int, now: datetime, *, settled: bool) -> None:
+    """Keep the service level of the floor. A unit that was never full is being staffed, not below its floor."""
+    floor = UnitFloor.objects.select_for_update().get(unit=unit)
+    if live >= unit.floor:
+        if floor.below_since:
+            floor.seconds_below += (now - floor.below_since).total_seconds()
+            floor.below_since = None
+            close_incidents(unit=unit, kinds=[Incident.Kind.BELOW_FLOOR])
+            floor.save()
+        if floor.reached_at is None:
+            floor.reached_at = now
+            floor.save()
+        return
+    if floor.reached_at is None or not settled:
+        return
+    deficit = unit.floor - live
+    if floor.below_since is None:
+        floor.below_since = now
+        floor.save()
+    open_incident(unit=unit, kind=Incident.Kind.BELOW_FLOOR, detail=f"{deficit} agents missing", deficit=deficit)
