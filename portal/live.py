@@ -54,6 +54,7 @@ class Hub:
         """Count a client in; the first one starts the polling."""
         self.clients += 1
         if self._task is None or self._task.done():
+            self._ready.clear()  # what was known when the last client left may be old
             self._task = asyncio.create_task(self._poll())
         await self._ready.wait()
 
@@ -81,8 +82,8 @@ class Hub:
                 async with self._changed:
                     self.versions = found
                     self._serial += 1
-                    self._ready.set()
                     self._changed.notify_all()
+            self._ready.set()
             await asyncio.sleep(POLL_SECONDS)
 
 
