@@ -127,8 +127,9 @@ def test_a_dead_host_is_relocated_and_nobody_is_replaced(holding: RunningHolding
     assert holding.live() == TOTAL
     assert holding.duplicates() == 0
     assert holding.value("select count(*) from replacement_replacement") == before
-    subjects = random.Random(8).sample(holding.agents(), 1000)
-    assert set(holding.answers(subjects).values()) == {1}
+    answers = holding.answers(holding.agents())  # every one: the index in the database cannot see a zombie
+    assert len(answers) == TOTAL
+    assert set(answers.values()) == {1}
 
 
 @pytest.mark.parametrize("server", ["nats", "postgresql", "redis"])
