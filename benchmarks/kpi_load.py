@@ -55,14 +55,13 @@ class Load:
         """Put `n` samples into the stream; return their rows, in batches as the ingest commits them."""
         messages = self._messages(n, epoch)
         uvloop.run(_publish(messages))
-        received = rows.microseconds(datetime.now(UTC))
+        received, fence = rows.received(datetime.now(UTC)), rows.fence(epoch, stale=False)
         packed = []
         for number, message in enumerate(messages, 1):
             body = decode_kpi(message.body)
-            sender = self._directory.sender(message.headers["ce-source"].encode(), b"")
-            fence = rows.fence(epoch, stale=False)
+            sender = self._directory.sender((message.headers["ce-source"].encode(), b""))
             ts = rows.microseconds(body.ts)
-            packed.append(rows.row(ts, received, number, sender, body.kpis, body.okrs, fence))
+            packed.append(rows.row(ts, received, number, body.kpis, body.okrs, fence, sender))
         return [b"".join(packed[start : start + BATCH]) for start in range(0, n, BATCH)]
 
     def _messages(self, n: int, epoch: int) -> list[Outgoing]:

@@ -108,6 +108,8 @@ class Session:
             raise SessionEnded(self._ended)
         size = self._feed.batch
         batch, replies = self._buffer[:size], self._replies[:size]
+        if batch:
+            self.heard_at = self._clock()
         del self._buffer[:size], self._replies[:size]
         self._ask()
         return batch, replies[-1] if replies else b""
@@ -133,29 +135,25 @@ class Session:
             self._credit += self._feed.batch
 
     def _arrived(self, subject: bytes, reply: bytes, headers: bytes, body: bytes) -> None:
-        self.heard_at = self._clock()
         if not reply.startswith(b"$JS.ACK."):
             self._noticed(headers)
             return
-        # $JS.ACK.<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<ns>.<pending>; in its second form
-        # a domain and an account stand before the stream.
-        tokens = reply.split(b".")
-        first = 5 if len(tokens) == 9 else 7
-        delivery = int(tokens[first + 1])
+        # $JS.ACK.[<domain>.<account>.]<stream>.<consumer>.<deliveries>.<sequence>.<delivery>.<ns>.<pending>
+        _, seq, number, stored_ns, _ = reply.rsplit(b".", 4)
+        delivery = int(number)
         if delivery != self._delivery + 1:
             self.end(f"delivery {delivery} came after {self._delivery}: does another process pull too?")
             return
         self._delivery = delivery
         self._credit -= 1
-        self._buffer.append(
-            Raw(subject, headers, body, int(tokens[first]), self._feed.stream, int(tokens[first + 2]))
-        )
-        self._replies.append(reply)
-        if len(self._buffer) == 1:
+        if not self._buffer:
             self._something.set()
+        self._buffer.append(Raw(subject, headers, body, int(seq), self._feed.stream, int(stored_ns)))
+        self._replies.append(reply)
 
     def _noticed(self, headers: bytes) -> None:
         """A message of the server's own: a request that ran out, or something that ends the session."""
+        self.heard_at = self._clock()
         code, description = status(headers)
         if code == IDLE:
             return

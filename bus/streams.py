@@ -130,7 +130,7 @@ def _consumer(stream: str, name: str, **settings: Any) -> dict[str, Any]:
             "ack_policy": "all",
             "ack_wait": 30 * SECOND,
             "max_deliver": -1,
-            "max_ack_pending": 20_000,
+            "max_ack_pending": 40_000,
             "replay_policy": "instant",
             **settings,
         },

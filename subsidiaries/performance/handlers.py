@@ -19,5 +19,5 @@ def start() -> None:
     services.rebuild_latest()
 
 
-FEED = Feed(stream="CT_KPI", consumer="portal-kpi", handle=record, batch=5000, start=start, tick=rhythm.tick)
+FEED = Feed(stream="CT_KPI", consumer="portal-kpi", handle=record, batch=10_000, start=start, tick=rhythm.tick)
 register(FEED)

@@ -4,7 +4,8 @@ Nothing here is done per row in the database except COPY. The path of a message 
 decode, checks, sender, row, sums; about 7 us of one processor.
 """
 
-from collections.abc import Mapping, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import lru_cache
@@ -32,12 +33,13 @@ from claytom_agent.messages import (
 )
 from subsidiaries.performance import rows
 from subsidiaries.performance.latest import Last
-from subsidiaries.performance.marks import MAX_DIGITS, Mark, Marks, SeqError, remember, sample_key
-from subsidiaries.performance.senders import Directory, Sender, SenderError
+from subsidiaries.performance.marks import MAX_DIGITS, Arrival, Marks, Run, SeqError, remember, sample_key
+from subsidiaries.performance.senders import Directory, Sender, SenderError, Source
 
 TYPE: Final = ce_type("kpi.sample")
 TYPE_LINE: Final = b"\r\nce-type: " + TYPE.encode() + b"\r\n"
-CHUNK: Final = 500  # messages
+PIECE: Final = 500  # messages
+SOURCE: Final = b"\r\nce-source:"
 CORPORATE: Final = b".corporate."
 MAX_VALUE: Final = 1e12  # a claim beyond is no measure of anything, and sums of such would overflow
 
@@ -70,17 +72,6 @@ class Outcome:
     last: list[Last] = field(default_factory=list)
 
 
-Arrival = tuple[Raw, bytes, bytes, bytes, bool]
-"""A new message: itself, source, generation, columns epoch and stale, whether it is stale.
-
-A plain tuple, since one is made for each message.
-"""
-
-
-Good = tuple[Sender, int, Kpis, Mapping[str, str | float]]
-"""What an accepted message says: sender, time in microseconds since 2000, KPIs, OKRs."""
-
-
 class QuickSample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=False):
     """A `KpiSample` whose names are not checked yet."""
 
@@ -92,10 +83,24 @@ class QuickSample(msgspec.Struct, frozen=True, forbid_unknown_fields=True, gc=Fa
 
 
 decode_quickly: Final = msgspec.json.Decoder(QuickSample).decode
+BACKSLASH, NUL = ord("\\"), b"\\u0000"
 OKR_TYPES: Final[Mapping[str, type]] = {f"O{n}": str for n in range(1, 100)} | {
     f"KR{n}": float for n in range(1, 100)
 }
 """The usual keys; `O1.KR1` and the like are left to the strict way."""
+
+
+Doubtful = tuple[Run, Arrival]
+"""A message that only a strict look can judge."""
+
+Good = tuple[int, int, Sender, KpiSample | QuickSample]
+"""An accepted message: sequence in the stream, time in microseconds since 2000, sender, body."""
+
+Cell = tuple[int, tuple[int, str]]
+"""What minutes are summed by: the minute since 2000; unit and role."""
+
+NOWHERE: Final[Cell] = 0, (0, "")
+NO_RUN: Final = Run(None)
 
 
 class Intake:
@@ -106,122 +111,152 @@ class Intake:
 
     def record(self, raws: Sequence[Raw], now: datetime) -> Outcome:
         """Store a batch in one transaction. A failure of the database is raised and leaves nothing behind."""
-        outcome, sums = Outcome(), Sums()
+        batch = Batch(now, Outcome())
         with transaction.atomic(), connection.cursor() as cursor:
-            arrivals = _arrivals(cursor, raws, now, outcome)
-            batch = Batch(now, outcome, sums)
-            doubtful: list[Arrival] = []
+            runs = _arrivals(cursor, raws, now, batch.outcome)
+            doubtful: list[Doubtful] = []
             with cursor.copy(rows.COPY) as copy:
                 copy.write(rows.HEADER)
-                for start in range(0, len(arrivals), CHUNK):
-                    # The database parses a chunk while the next one is packed.
-                    copy.write(self._pack(arrivals[start : start + CHUNK], batch, doubtful))
+                for piece in _pieces(runs):
+                    # The database parses a piece while the next one is packed.
+                    copy.write(b"".join([self._pack(run, batch, doubtful) for run in piece]))
                 copy.write(rows.TRAILER)
             if doubtful:  # apart, since a name not met before is looked up on this same connection
                 packed = self._pack_doubtful(doubtful, batch)
                 with cursor.copy(rows.COPY) as copy:
                     copy.write(rows.HEADER + packed + rows.TRAILER)
-            sums.add(cursor)
-            if outcome.rejected:
-                quarantine(rejected=outcome.rejected)
-        return outcome
+            batch.add_sums(cursor)
+            if batch.outcome.rejected:
+                quarantine(rejected=batch.outcome.rejected)
+        return batch.outcome
 
-    def _pack(self, arrivals: Sequence[Arrival], batch: "Batch", doubtful: list[Arrival]) -> bytes:
-        """Return the rows of the messages that are beyond doubt; add the others to `doubtful`."""
-        packed: list[bytes] = []
-        for arrival in arrivals:
-            good = self._quickly(arrival, batch.window)
-            if good is None:
-                doubtful.append(arrival)
-            elif row := batch.row(arrival, good):
-                packed.append(row)
-        return b"".join(packed)
+    def _pack(self, run: Run, batch: "Batch", doubtful: list[Doubtful]) -> bytes:
+        """Return the rows of a run's messages that are beyond doubt; add the others to `doubtful`."""
+        oldest, newest, known = batch.oldest, batch.newest, self._directory.known
+        good: list[Good] = []
+        for arrival in run.arrivals:
+            raw, source, typed = arrival
+            sender = known(source)
+            sample = quickly(raw, sender) if sender and typed else None
+            if sample and sender and oldest <= (ts := rows.microseconds(sample.ts)) <= newest:
+                good.append((raw.seq, ts, sender, sample))
+            else:
+                doubtful.append((run, arrival))
+        return batch.pack(run, good)
 
-    def _pack_doubtful(self, arrivals: Sequence[Arrival], batch: "Batch") -> bytes:
+    def _pack_doubtful(self, doubtful: Sequence[Doubtful], batch: "Batch") -> bytes:
         """Return the rows of the messages that prove good, and refuse the others."""
         packed: list[bytes] = []
-        for arrival in arrivals:
-            raw, source, generation, _, _ = arrival
+        for run, (raw, source, _) in doubtful:
             try:
-                good = self._strictly(raw, source, generation, batch.now)
+                sample = decode(raw, batch.now)
+                sender = self._sender(source, sample)
             except RefusedError as refusal:
                 batch.outcome.rejected.append(refusal.of(raw))
             else:
-                packed.append(batch.row(arrival, good))
+                packed.append(batch.pack(run, [(raw.seq, rows.microseconds(sample.ts), sender, sample)]))
         return b"".join(packed)
 
-    def _quickly(self, arrival: Arrival, window: tuple[int, int]) -> Good | None:
-        """Accept a message that is beyond doubt; None for all others, which `_strictly` then judges.
-
-        Says yes only where `_strictly` does. Most of a strict decode goes into regular expressions on names;
-        here the names are compared with those of a sender that has passed them before.
-        """
-        raw, source, generation, _, _ = arrival
-        sender = self._directory.known(source, generation)
-        if sender is None or sender.subject != raw.subject or TYPE_LINE not in raw.headers:
-            return None
+    def _sender(self, source: Source, sample: KpiSample) -> Sender:
         try:
-            body = decode_quickly(raw.body)
-        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-            return None
-        ts, kpis = rows.microseconds(body.ts), body.kpis
-        if (
-            body.subsidiary != sender.unit
-            or body.role != sender.role
-            or not window[0] <= ts <= window[1]
-            or kpis.throughput_per_day + kpis.innovation_landings_mo > MAX_VALUE
-            or len(raw.body) > MAX_KPI_BYTES
-        ):
-            return None
-        for key, value in body.okrs.items():
-            if not isinstance(value, OKR_TYPES.get(key, ())) or b"\\u0000" in raw.body:
-                return None
-        return sender, ts, kpis, body.okrs
-
-    def _strictly(self, raw: Raw, source: bytes, generation: bytes, now: datetime) -> Good:
-        body = decode(raw, now)
-        sender = self._sender(source, generation, body)
-        return sender, rows.microseconds(body.ts), body.kpis, body.okrs
-
-    def _sender(self, source: bytes, generation: bytes, body: KpiSample) -> Sender:
-        try:
-            if not source:
-                return self._directory.anonymous(body.subsidiary, body.role)
-            sender = self._directory.sender(source, generation)
+            if not source[0]:
+                return self._directory.anonymous(sample.subsidiary, sample.role)
+            sender = self._directory.sender(source)
         except SenderError as error:
             raise RefusedError("semantic", error.rule, str(error)) from None
-        if sender.unit != body.subsidiary or sender.role != body.role:
-            raise RefusedError("semantic", "source-mismatch", f"{source[:200]!r} is another unit or role")
+        if sender.unit != sample.subsidiary or sender.role != sample.role:
+            raise RefusedError("semantic", "source-mismatch", f"{source[0][:200]!r} is another unit or role")
         return sender
 
 
-class Batch:
-    """What the messages of one batch share while they become rows."""
+def _pieces(runs: Sequence[Run]) -> Iterator[list[Run]]:
+    """Yield the runs in pieces of some hundred messages."""
+    piece: list[Run] = []
+    size = 0
+    for run in runs:
+        piece.append(run)
+        size += len(run.arrivals)
+        if size >= PIECE:
+            yield piece
+            piece, size = [], 0
+    yield piece
 
-    def __init__(self, now: datetime, outcome: Outcome, sums: "Sums") -> None:
+
+def quickly(raw: Raw, sender: Sender) -> QuickSample | None:
+    """Decode a message that is beyond doubt but for its time; None for all others, which `decode` then judges.
+
+    Says yes only where `decode` does. Most of a strict decode goes into regular expressions on names; here the
+    names are compared with those of a sender that has passed them before.
+    """
+    body = raw.body
+    if sender.subject != raw.subject or len(body) > MAX_KPI_BYTES or (BACKSLASH in body and NUL in body):
+        return None
+    try:
+        sample = decode_quickly(body)
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
+        return None
+    if sample.role != sender.role or sample.subsidiary != sender.unit:
+        return None
+    for key, value in sample.okrs.items():
+        if type(value) is not OKR_TYPES.get(key):
+            return None
+    kpis = sample.kpis
+    return sample if kpis.throughput_per_day + kpis.innovation_landings_mo <= MAX_VALUE else None
+
+
+class Batch:
+    """What the messages of one batch share while they become rows, and the minute sums of what it stores."""
+
+    def __init__(self, now: datetime, outcome: Outcome) -> None:
         self.now = now
         self.outcome = outcome
-        self.window = rows.microseconds(now - KPI_MAX_AGE), rows.microseconds(now + KPI_MAX_AHEAD)
-        self._sums = sums
-        self._received = rows.microseconds(now)
+        self.oldest = rows.microseconds(now - KPI_MAX_AGE)
+        self.newest = rows.microseconds(now + KPI_MAX_AHEAD)
+        self._received = rows.received(now)
         self._kept_from = rows.microseconds(now - timedelta(hours=settings.KPI_RETENTION_HOURS))
+        self._sums: defaultdict[Cell, list[float]] = defaultdict(lambda: [0, 0.0, 0.0, 0.0, 0.0, 0.0])
 
-    def row(self, arrival: Arrival, good: Good) -> bytes:
-        """Return a good message as a row, or b"" if it is too old to be kept; sum it up."""
-        raw, _, _, fenced, stale = arrival
-        sender, ts, kpis, okrs = good
-        row = rows.row(ts, self._received, raw.seq, sender, kpis, okrs, fenced)
-        if stale:
-            self.outcome.stale += 1
+    def pack(self, run: Run, good: Sequence[Good]) -> bytes:
+        """Return good messages of a run as rows, without those that are too old to be kept; sum them up."""
+        received, fence, pack = self._received, rows.fence(run.epoch, stale=run.stale), rows.row
+        packed = [
+            pack(ts, received, seq, sample.kpis, sample.okrs, fence, sender) for seq, ts, sender, sample in good
+        ]
+        if run.stale:
+            self.outcome.stale += len(good)
         else:
-            self._sums.count(ts // rows.MINUTE, sender.cell, kpis)
-            if sender.key:
-                self.outcome.last.append((sender.key, ts, row))
-        if ts < self._kept_from:
-            self.outcome.expired += 1
-            return b""
-        self.outcome.stored += 1
-        return row
+            self._sum(good)
+            self.outcome.last += [
+                (sender.key, ts, row) for (_, ts, sender, _), row in zip(good, packed, strict=True) if sender.key
+            ]
+        kept_from = self._kept_from
+        kept = [row for (_, ts, _, _), row in zip(good, packed, strict=True) if ts >= kept_from]
+        self.outcome.stored += len(kept)
+        self.outcome.expired += len(good) - len(kept)
+        return b"".join(kept)
+
+    def _sum(self, good: Sequence[Good]) -> None:
+        of, total = NOWHERE, [0.0]
+        for _, ts, sender, sample in good:
+            cell = ts // rows.MINUTE, sender.cell
+            if cell != of:
+                total, of = self._sums[cell], cell
+            kpis = sample.kpis
+            total[0] += 1
+            total[1] += kpis.throughput_per_day
+            total[2] += kpis.quality_score
+            total[3] += kpis.sla_met_pct
+            total[4] += kpis.innovation_landings_mo
+            total[5] += kpis.training_hours_w
+
+    def add_sums(self, cursor: CursorWrapper) -> None:
+        """Add the sums to the table."""
+        if not self._sums:
+            return
+        minutes, units = [minute for minute, _ in self._sums], [unit for _, (unit, _) in self._sums]
+        roles = [role for _, (_, role) in self._sums]
+        columns = [list(column) for column in zip(*self._sums.values(), strict=True)]
+        cursor.execute(ADD, [minutes, units, roles, *columns])
 
 
 class RefusedError(ValueError):
@@ -284,74 +319,56 @@ def _tokens(subject: bytes) -> tuple[str, ...]:
     return tuple(subject.decode("utf-8", "replace").split("."))
 
 
-def _value(headers: bytes, name: bytes) -> bytes:
-    """Return a header's value as bytes; `name` with the line break before and the colon after it."""
+def _value(headers: bytes, name: bytes) -> tuple[bytes, int]:
+    """Return a header's value and where it begins; `name` with the line break before and the colon after it."""
     start = headers.find(name)
     if start < 0:
-        return b""
-    start += len(name)
-    return headers[start : headers.find(b"\r\n", start)].strip()
+        return b"", 0
+    value = headers[start + len(name) : headers.find(b"\r\n", start + len(name))]
+    return value.strip(), start
 
 
-def _arrivals(cursor: CursorWrapper, raws: Sequence[Raw], now: datetime, outcome: Outcome) -> list[Arrival]:
+def _arrivals(cursor: CursorWrapper, raws: Sequence[Raw], now: datetime, outcome: Outcome) -> list[Run]:
     """Read the headers, leave out what was received before, and note the rest as received."""
     marks = Marks(raws[0].stream)
-    numbered: list[tuple[Raw, bytes, bytes, Mark, int]] = []
+    runs: list[Run] = []
     others: dict[UUID, Arrival] = {}
+    awaited, run = b"", NO_RUN
     for raw in raws:
         headers = raw.headers
-        source = _value(headers, b"\r\nce-source:")
-        generation = _value(headers, b"\r\nClaytom-Generation:") if CORPORATE in source else b""
-        seq = _value(headers, b"\r\nClaytom-Seq:")
-        if not seq:
-            epoch = _value(headers, b"\r\nClaytom-Epoch:")
-            fenced = rows.fence(int(epoch) if epoch.isdigit() and len(epoch) <= MAX_DIGITS else None, stale=False)
-            others[sample_key(raw, source)] = (raw, source, generation, fenced, False)
-            continue
-        try:
-            mark, number = marks.of(seq, raw.subject)
-        except SeqError as error:
-            outcome.rejected.append(RefusedError("semantic", "seq-malformed", str(error)).of(raw))
-        else:
-            numbered.append((raw, source, generation, mark, number))
+        name, at = _value(headers, b"\r\nce-source:")
+        source = name, (_value(headers, b"\r\nClaytom-Generation:")[0] if CORPORATE in name else b"")
+        typed = headers.endswith(TYPE_LINE, 0, at + 2)
+        seq, _ = _value(headers, b"\r\nClaytom-Seq:")
+        if seq != awaited or raw.subject != run.subject:
+            if not seq:
+                others[sample_key(raw, name)] = raw, source, typed
+                continue
+            try:
+                run = marks.begin(seq, raw.subject)
+            except SeqError as error:
+                outcome.rejected.append(RefusedError("semantic", "seq-malformed", str(error)).of(raw))
+                continue
+            runs.append(run)
+        run.arrivals.append((raw, source, typed))
+        awaited = b"%b.%d" % (run.prefix, run.first + len(run.arrivals))
     marks.lock(cursor)
-    arrivals: list[Arrival] = []
-    for raw, source, generation, mark, number in numbered:
-        if mark.admit(number):
-            stale = marks.is_stale(mark)
-            arrivals.append((raw, source, generation, mark.fences[stale], stale))
+    for run in runs:
+        marks.admit(run)
     marks.extend(cursor)
     if others:
         new = remember(cursor, others, now)
-        arrivals.extend(arrival for key, arrival in others.items() if key in new)
-    outcome.duplicates = len(raws) - len(arrivals) - len(outcome.rejected)
-    return arrivals
+        runs += _unnumbered([other for key, other in others.items() if key in new])
+    outcome.duplicates = len(raws) - sum(len(run.arrivals) for run in runs) - len(outcome.rejected)
+    return runs
 
 
-class Sums:
-    """The minute sums of one batch."""
-
-    def __init__(self) -> None:
-        self._cells: dict[tuple[int, tuple[int, str]], list[float]] = {}
-
-    def count(self, minute: int, cell: tuple[int, str], kpis: Kpis) -> None:
-        """Add one sample; `minute` counts from 2000."""
-        total = self._cells.get((minute, cell))
-        if total is None:
-            total = self._cells[minute, cell] = [0, 0.0, 0.0, 0.0, 0.0, 0.0]
-        total[0] += 1
-        total[1] += kpis.throughput_per_day
-        total[2] += kpis.quality_score
-        total[3] += kpis.sla_met_pct
-        total[4] += kpis.innovation_landings_mo
-        total[5] += kpis.training_hours_w
-
-    def add(self, cursor: CursorWrapper) -> None:
-        """Add the sums to the table."""
-        if not self._cells:
-            return
-        keys = self._cells.keys()
-        minutes, units = [minute for minute, _ in keys], [unit for _, (unit, _) in keys]
-        roles = [role for _, (_, role) in keys]
-        columns = [list(column) for column in zip(*self._cells.values(), strict=True)]
-        cursor.execute(ADD, [minutes, units, roles, *columns])
+def _unnumbered(others: Iterable[Arrival]) -> list[Run]:
+    """Return messages without a number as a run for each epoch that they name."""
+    runs: dict[int | None, Run] = {}
+    for arrival in others:
+        digits, _ = _value(arrival[0].headers, b"\r\nClaytom-Epoch:")
+        epoch = int(digits) if digits.isdigit() and len(digits) <= MAX_DIGITS else None
+        run = runs.setdefault(epoch, Run(epoch))
+        run.arrivals.append(arrival)
+    return list(runs.values())

@@ -21,7 +21,7 @@ from django.db.backends.utils import CursorWrapper
 
 from bus.feeds import Raw
 from claytom_agent.subjects import SLUG_PATTERN
-from subsidiaries.performance import rows
+from subsidiaries.performance.senders import Source
 
 _DIVISION: Final = re.compile(rf"({SLUG_PATTERN})\.[a-z0-9][a-z0-9-]{{0,35}}".encode())
 MAX_DIGITS: Final = 18  # a larger number does not fit into a bigint
@@ -64,21 +64,52 @@ class Mark:
     division: str
     epoch: int
     subject: bytes  # the only subject that its samples may come on
-    fences: tuple[bytes, bytes]  # the columns epoch and stale of its samples: when fresh, when stale
     ranges: list[tuple[int, int]] = field(default_factory=list)  # from the database, [first, end)
-    end: int = 0  # of the last range: whatever is above is new without looking
+    end: int = 0  # of all that is known: whatever is above is new without looking
     new: set[int] = field(default_factory=set)
+    parts: list[tuple[int, int]] = field(default_factory=list)  # the same numbers as ranges
 
-    def admit(self, number: int) -> bool:
-        """Note `number` as received; return False if it was before."""
-        if number in self.new or (number < self.end and self._is_known(number)):
-            return False
-        self.new.add(number)
-        return True
+    def admit(self, first: int, end: int) -> list[int] | None:
+        """Note a range of numbers as received; return those that were before, None if all are new."""
+        if first >= self.end:
+            known = None
+            self.parts.append((first, end))
+        else:
+            known = [number for number in range(first, end) if number in self.new or self._is_stored(number)]
+            self.parts.extend((number, number + 1) for number in set(range(first, end)).difference(known))
+        self.end = max(self.end, end)
+        self.new.update(range(first, end))
+        return known
 
-    def _is_known(self, number: int) -> bool:
+    def _is_stored(self, number: int) -> bool:
         at = bisect_right(self.ranges, (number, MAX)) - 1
         return at >= 0 and number < self.ranges[at][1]
+
+
+Arrival = tuple[Raw, Source, bool]
+"""A message, what it says of its sender, and whether its headers name the type where ours do."""
+
+
+@dataclass(slots=True)
+class Run:
+    """Messages that came one after another, numbered without a gap: what a host sends of a division at once.
+
+    Everything about numbers and fencing is decided once for a run. Messages without a number are a run for
+    each epoch that they name, with neither mark nor numbers.
+    """
+
+    epoch: int | None
+    prefix: bytes = b""  # of its numbers: division and epoch
+    subject: bytes = b""
+    mark: Mark | None = None
+    first: int = 0
+    arrivals: list[Arrival] = field(default_factory=list)
+    stale: bool = False
+
+    def drop(self, numbers: Iterable[int]) -> None:
+        """Leave out the messages of these numbers."""
+        places = {number - self.first for number in numbers}
+        self.arrivals = [arrival for place, arrival in enumerate(self.arrivals) if place not in places]
 
 
 class Marks:
@@ -89,8 +120,8 @@ class Marks:
         self._marks: dict[bytes, Mark] = {}
         self._highest: dict[str, int] = {}  # epoch, by division
 
-    def of(self, seq: bytes, subject: bytes) -> tuple[Mark, int]:
-        """Return the mark and the number that a `Claytom-Seq` names. Raises SeqError.
+    def begin(self, seq: bytes, subject: bytes) -> Run:
+        """Return an empty run that begins with the number that a `Claytom-Seq` names. Raises SeqError.
 
         Also if the division is of another unit than the subject: a host's numbers count for its own only.
         """
@@ -102,35 +133,49 @@ class Marks:
             mark = self._marks[prefix] = _parse(prefix)
         if subject != mark.subject:
             raise SeqError(f"{seq[:80]!r} is of another unit than the subject")
-        return mark, number
+        return Run(mark.epoch, prefix, subject, mark, number)
 
     def lock(self, cursor: CursorWrapper) -> None:
-        """Lock and read what was received of the divisions that `of` has named."""
+        """Lock and read what was received of the divisions that `begin` has named."""
         marks = list(self._marks.values())
-        divisions = [mark.division for mark in marks]
-        cursor.execute(OPEN, [self._stream, divisions, [mark.epoch for mark in marks]])
-        cursor.execute(LOCK, [self._stream, sorted(set(divisions))])
-        known = {(division, epoch): received for division, epoch, received in cursor.fetchall()}
+        known = self._read(cursor)
+        if missing := [mark for mark in marks if (mark.division, mark.epoch) not in known]:
+            cursor.execute(OPEN, [self._stream, [m.division for m in missing], [m.epoch for m in missing]])
+            known = self._read(cursor)
         for (division, epoch), received in known.items():
             if received:
                 self._highest[division] = max(epoch, self._highest.get(division, 0))
         for mark in marks:
-            mark.ranges = [(part.lower, part.upper) for part in known[mark.division, mark.epoch]]
+            mark.ranges = known[mark.division, mark.epoch]
             mark.end = mark.ranges[-1][1] if mark.ranges else 0
 
-    def is_stale(self, mark: Mark) -> bool:
-        """Say whether a higher epoch of the division came before this message, and note its own."""
+    def _read(self, cursor: CursorWrapper) -> dict[tuple[str, int], list[tuple[int, int]]]:
+        """Lock and return what was received, by division and epoch."""
+        cursor.execute(LOCK, [self._stream, sorted({mark.division for mark in self._marks.values()})])
+        return {
+            (division, epoch): [(part.lower, part.upper) for part in received]
+            for division, epoch, received in cursor.fetchall()
+        }
+
+    def admit(self, run: Run) -> None:
+        """Note a run as received, drop of it what was received before, and say whether it is fenced."""
+        mark = run.mark
+        if mark is None:
+            return
+        if known := mark.admit(run.first, run.first + len(run.arrivals)):
+            run.drop(known)
+        if not run.arrivals:
+            return
+        # Stale: a higher epoch of the division came before.
         highest = self._highest.get(mark.division, 0)
-        if mark.epoch < highest:
-            return True
-        self._highest[mark.division] = mark.epoch
-        return False
+        run.stale = mark.epoch < highest
+        self._highest[mark.division] = max(mark.epoch, highest)
 
     def extend(self, cursor: CursorWrapper) -> None:
         """Add the numbers admitted from this batch to the watermarks."""
-        marks = [mark for mark in self._marks.values() if mark.new]
+        marks = [mark for mark in self._marks.values() if mark.parts]
         divisions = [mark.division for mark in marks]
-        received = [_multirange(mark.new) for mark in marks]
+        received = ["{" + ",".join(f"[{first},{end})" for first, end in mark.parts) + "}" for mark in marks]
         cursor.execute(EXTEND, [divisions, [mark.epoch for mark in marks], received, self._stream])
 
 
@@ -139,19 +184,7 @@ def _parse(prefix: bytes) -> Mark:
     match = _DIVISION.fullmatch(division)
     if match is None or not epoch.isdigit() or len(epoch) > MAX_DIGITS:
         raise SeqError(f"{prefix[:80]!r} is not <division>.<epoch>")
-    fences = rows.fence(int(epoch), stale=False), rows.fence(int(epoch), stale=True)
-    return Mark(division.decode(), int(epoch), b"org.claytom.%b.metrics.kpi" % match[1], fences)
-
-
-def _multirange(numbers: Iterable[int]) -> str:
-    """Return sorted numbers as the text of an int8multirange."""
-    parts: list[tuple[int, int]] = []
-    for number in sorted(numbers):
-        if parts and parts[-1][1] == number:
-            parts[-1] = (parts[-1][0], number + 1)
-        else:
-            parts.append((number, number + 1))
-    return "{" + ",".join(f"[{first},{end})" for first, end in parts) + "}"
+    return Mark(division.decode(), int(epoch), b"org.claytom.%b.metrics.kpi" % match[1])
 
 
 def sample_key(raw: Raw, source: bytes) -> UUID:

@@ -23,6 +23,10 @@ _NO_SEAT: Final = Struct("!ii").pack(-1, -1)
 _LENGTH: Final = Struct("!i")
 
 
+Source = tuple[bytes, bytes]
+"""What a message says of its sender: the headers `ce-source` and, for corporate seats, `Claytom-Generation`."""
+
+
 class SenderError(ValueError):
     """A sender that does not exist; the first argument is the rule's word, the second the detail."""
 
@@ -50,7 +54,9 @@ class Directory:
     """The units, seats and bodies that exist, with every sender resolved so far."""
 
     def __init__(self) -> None:
-        self._known: dict[tuple[bytes, bytes], Sender] = {}
+        self._known: dict[Source, Sender] = {}
+        self.known = self._known.get
+        """Return a sender if it has been resolved before, else None."""
         self._anonymous: dict[tuple[str, str], Sender] = {}
         self._units: Mapping[str, int] = {}
         self._ordinals: Mapping[tuple[str, str], tuple[int, int]] = {}
@@ -58,19 +64,14 @@ class Directory:
         self._bodies: frozenset[str] = frozenset()
         self._loaded = float("-inf")
 
-    def known(self, source: bytes, generation: bytes) -> Sender | None:
-        """Return the sender if it has been resolved before."""
-        return self._known.get((source, generation))
-
-    def sender(self, source: bytes, generation: bytes) -> Sender:
-        """Resolve a `ce-source` (and, for corporate seats, a `Claytom-Generation`). Raises SenderError."""
-        key = (source, generation)
-        sender = self._known.get(key)
+    def sender(self, source: Source) -> Sender:
+        """Resolve a source. Raises SenderError."""
+        sender = self._known.get(source)
         if sender is None:
-            sender = self._retrying(lambda: self._resolve(source, generation))
+            sender = self._retrying(lambda: self._resolve(*source))
             if len(self._known) >= MAX_KNOWN:
                 self._known.clear()
-            self._known[key] = sender
+            self._known[source] = sender
         return sender
 
     def anonymous(self, unit: str, role: str) -> Sender:

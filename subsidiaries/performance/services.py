@@ -24,7 +24,7 @@ log = logging.getLogger("subsidiaries.performance")
 AHEAD_HOURS = 3  # partitions that wait for hours to come: so long the upkeep may be down without a trace
 MINUTES_KEPT = timedelta(days=35)
 FLUSH_SECONDS = 1.0
-FLUSH_SHARE = 0.05  # of the time, at most, goes into flushing: under a backlog it is done less often
+FLUSH_SHARE = 0.03  # of the time, at most, goes into flushing: under a backlog it is done less often
 COVERAGE_SECONDS = 5.0
 
 FORGET_MARKS = """

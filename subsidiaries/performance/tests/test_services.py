@@ -1,6 +1,7 @@
 """Samples as they come, good and bad, into rows, sums and last values."""
 
 import json
+import random
 from collections import Counter as Sums
 from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
@@ -225,6 +226,32 @@ def test_numbers_may_come_in_any_order_and_with_gaps() -> None:
     record(*make_division(range(1, 23)))
     assert received() == "{[1,23)}"
     assert KpiSample.objects.count() == 22
+    assert rollup() == recomputed()
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_however_numbers_come_each_counts_once(seed: int) -> None:
+    dice = random.Random(seed)
+    sent: set[tuple[int, int]] = set()
+    for _ in range(6):  # batches of pieces that overlap each other, what came before, or nothing
+        batch: list[Raw] = []
+        for _ in range(8):
+            epoch, first, length = dice.choice((7, 8)), dice.randint(1, 60), dice.randint(1, 25)
+            batch += make_division(range(first, first + length), epoch=epoch)
+            sent |= {(epoch, number) for number in range(first, first + length)}
+        if dice.random() < 0.5:
+            dice.shuffle(batch)
+        before = KpiSample.objects.count()
+        outcome = record(*batch)
+        assert outcome.stored + outcome.duplicates == len(batch)
+        assert KpiSample.objects.count() == before + outcome.stored == len(sent)
+    received = dict(Watermark.objects.values_list("epoch", "received"))
+    assert {
+        (epoch, number)
+        for epoch, parts in received.items()
+        for part in parts
+        for number in range(part.lower, part.upper)
+    } == sent
     assert rollup() == recomputed()
 
 
