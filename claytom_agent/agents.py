@@ -36,6 +36,7 @@ class Agent:
         "restarts",
         "seed",
         "state",
+        "subject",
         "tick",
     )
 
@@ -45,6 +46,8 @@ class Agent:
         self.generation = generation
         self.desired = desired
         self.duty = duty
+        self.subject = _subject(key, group, generation)
+        """The address, which is the identity over the whole holding."""
         self.state: State = "starting"
         self.tick = 0.0
         """When the agent's own run last moved (monotonic seconds)."""
@@ -58,21 +61,19 @@ class Agent:
     @property
     def id(self) -> str:
         """As in presence lists: `op-0042-g3`, or `ceo-g1` for a corporate seat."""
-        if isinstance(self.key, str):
-            return f"{self.key}-g{self.generation}"
-        return f"{self.group.code}-{self.key:04d}-g{self.generation}"
-
-    @property
-    def subject(self) -> str:
-        """The address, which is the identity over the whole holding."""
-        if isinstance(self.key, str):
-            return f"{ROOT}.{CORPORATE}.{self.group.role}.{self.key}"
-        return f"{ROOT}.{self.group.unit}.{self.group.role}.{self.id}"
+        name = self.subject.rpartition(".")[2]
+        return f"{name}-g{self.generation}" if isinstance(self.key, str) else name
 
     @property
     def header_generation(self) -> int | None:
         """The generation for the header `Claytom-Generation`; the id of other agents tells it itself."""
         return self.generation if isinstance(self.key, str) else None
+
+
+def _subject(key: int | str, group: AgentGroup, generation: int) -> str:
+    if isinstance(key, str):
+        return f"{ROOT}.{CORPORATE}.{group.role}.{key}"
+    return f"{ROOT}.{group.unit}.{group.role}.{group.code}-{key:04d}-g{generation}"
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """KPI samples: the brief's JSON unchanged, with headers that say who claims it, once per interval."""
 
 from datetime import UTC, datetime
+from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
@@ -28,10 +29,16 @@ def sample_id(agent: Agent, due: float, interval_s: float) -> str:
     return f"kpi-{agent.group.unit}-{name}-{int(due // interval_s * interval_s)}"
 
 
+@lru_cache(8)
+def _iso(at: float) -> str:
+    """Format a time; the samples of a round have the same."""
+    return iso(datetime.fromtimestamp(at, UTC))
+
+
 def sample_builder(agent: Agent, output: Output, at: float, identity: str, stamp: str) -> Build:
     """Prepare one sample taken at Unix time `at`; `stamp` is `<division>.<epoch>` of its sequence number."""
     group = agent.group
-    ts = iso(datetime.fromtimestamp(at, UTC))
+    ts = _iso(at)
     body = encode(
         {"ts": ts, "subsidiary": group.unit, "role": group.role, "kpis": output.kpis, "okrs": output.okrs}
     )
