@@ -4,9 +4,11 @@ import asyncio
 import json
 import os
 import random
+import shutil
 import signal
 import subprocess
 import sys
+import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -14,12 +16,14 @@ from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
 
+import psycopg
 import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
+from psycopg import sql
 
 from bus.models import Counter, QuarantinedMessage
 from claytom_agent.client import Bus, Disconnected, NoAnswerError, NobodyThereError, Outgoing
@@ -214,3 +218,61 @@ def test_a_bus_restarted_under_load_costs_only_time(streams: str, ingest: subpro
     until(lambda: count() >= 10_000)
     assert_each_once(10_000)
     assert ingest.poll() is None
+
+
+@pytest.fixture
+def small_disk(streams: str, postgres_superuser_dsn: str) -> Iterator[Path]:
+    """A disk of 16 MB that holds the samples, and nothing else."""
+    if os.geteuid():
+        pytest.skip("A disk can only be mounted by root: run `sudo make test`.")
+    directory = Path(tempfile.mkdtemp(prefix="claytom-disk-"))
+    try:
+        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0777", "tmpfs", directory], check=True)
+    except (OSError, subprocess.CalledProcessError) as error:
+        directory.rmdir()
+        pytest.skip(f"This machine lets nobody mount a disk: {error}")
+    try:
+        with psycopg.connect(postgres_superuser_dsn, autocommit=True) as superuser:
+            samples = directory / "samples"
+            samples.mkdir()
+            cluster = Path(superuser.execute("show data_directory").fetchone()[0])  # type: ignore[index]
+            shutil.chown(samples, user=cluster.owner(), group=cluster.group())
+            superuser.execute(sql.SQL("create tablespace small location {}").format(str(samples)))
+            move_samples(superuser, "small")
+        yield directory
+    finally:
+        connection.close()
+        with psycopg.connect(postgres_superuser_dsn, autocommit=True) as superuser:
+            superuser.execute("truncate performance_kpisample")
+            move_samples(superuser, "pg_default")
+            superuser.execute("drop tablespace if exists small")
+        subprocess.run(["umount", directory], check=True)
+        directory.rmdir()
+
+
+def move_samples(superuser: psycopg.Connection, tablespace: str) -> None:
+    """Put the partitions, and those to come, into a tablespace."""
+    tables = superuser.execute(
+        "select relname from pg_class where relname ~ '^performance_kpisample' and relkind in ('r', 'p')"
+    )
+    for (table,) in tables.fetchall():
+        move = sql.SQL("alter table {} set tablespace {}")
+        superuser.execute(move.format(sql.Identifier(table), sql.Identifier(tablespace)))
+
+
+def test_a_full_disk_costs_only_time(small_disk: Path, streams: str, ingest: subprocess.Popen[bytes]) -> None:
+    ballast = small_disk / "ballast"
+    with ballast.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(small_disk).free - 400_000)
+    hosts = Hosts(streams, 10_000)
+    hosts.start()
+    until(lambda: Counter.objects.filter(name="claytom_retries_total").exists())
+    hosts.join()
+    stored = count()
+    assert stored < 10_000
+    time.sleep(1)
+    assert count() == stored
+    assert ingest.poll() is None
+    ballast.unlink()
+    until(lambda: count() >= 10_000)
+    assert_each_once(10_000)
