@@ -109,6 +109,11 @@ class Unit(Named):
             ),
         ]
 
+    @property
+    def namespace(self) -> str:
+        """The namespace of its access and its deployment: `holding`, or `subs-<slug>`."""
+        return "holding" if self.kind == self.Kind.CORPORATE else f"subs-{self.slug}"
+
 
 class Body(Named):
     """A body of the parent company: founders, C-suite, governance, architecture, PMO, R&D."""
