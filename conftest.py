@@ -19,6 +19,7 @@ pytest_plugins = ["tests.servers"]
 
 SERVERS.enter_environment()
 os.environ["DJANGO_SETTINGS_MODULE"] = "config.settings"
+os.environ["SCOPE"] = "everything"  # of the tests; a request sees what its account may see
 django.setup()
 # Pages name their files without a manifest: no test needs collectstatic.
 settings.STORAGES["staticfiles"] = {"BACKEND": "django.contrib.staticfiles.storage.StaticFilesStorage"}

@@ -15,6 +15,7 @@ def main() -> None:
         sys.exit(up.main(sys.argv[2:]))  # before settings are read: it starts the servers that they name
     environment.adopt()
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+    os.environ.setdefault("SCOPE", "everything")  # who may run commands here may see all
     execute_from_command_line(sys.argv)
 
 

@@ -12,6 +12,7 @@ from audit.models import Leaf, LedgerEntry, TreeHead, UnsealedEntry
 class LedgerEntryAdmin(admin.ModelAdmin):
     """Acts, the newest first."""
 
+    permission = "ledger.view"
     list_display = ("id", "at", "actor", "action", "object", "correlation_id")
     search_fields = ("object__exact", "actor__exact", "action__exact")
     search_help_text = _("An object, an actor or an action, written out in full.")
@@ -33,6 +34,7 @@ class LedgerEntryAdmin(admin.ModelAdmin):
 class LeafAdmin(admin.ModelAdmin):
     """The places of entries in the log."""
 
+    permission = "ledger.view"
     list_display = ("index", "entry", "hash")
     list_select_related = ("entry",)
     ordering = ("-index",)
@@ -49,6 +51,7 @@ class LeafAdmin(admin.ModelAdmin):
 class TreeHeadAdmin(admin.ModelAdmin):
     """The log after each batch."""
 
+    permission = "ledger.view"
     list_display = ("size", "at", "root_hash")
     ordering = ("-size",)
     fields = ("size", "at", "root_hash")
@@ -64,6 +67,7 @@ class TreeHeadAdmin(admin.ModelAdmin):
 class UnsealedEntryAdmin(admin.ModelAdmin):
     """Entries that wait for the sequencer."""
 
+    permission = "ledger.view"
     list_display = ("entry",)
     list_select_related = ("entry",)
     ordering = ("-entry_id",)

@@ -22,6 +22,7 @@ ID = OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH, description
 class LedgerViewSet(ReadOnlyModelViewSet[LedgerEntry]):
     """The append-only ledger."""
 
+    permission = "ledger.view"
     queryset = LedgerEntry.objects.values(*LedgerEntrySerializer.columns)
     serializer_class = LedgerEntrySerializer  # type: ignore[assignment]
     filterset_class = LedgerFilter

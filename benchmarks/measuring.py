@@ -66,6 +66,7 @@ def servers(role: str = "app") -> Iterator[Postgres]:
             DATA_DIR=directory,
             DATABASE_ROLE=role,
             DJANGO_SETTINGS_MODULE="config.settings",
+            SCOPE="everything",
             LOG_LEVEL="WARNING",
         )
         try:

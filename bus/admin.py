@@ -14,6 +14,7 @@ SHOWN = 32_768  # characters of a body
 class OutboxMessageAdmin(admin.ModelAdmin):
     """Messages to send, the newest first."""
 
+    permission = "bus.view"
     list_display = ("id", "subject", "dedup", "created_at", "sent_at", "attempts", "error")
     list_filter = (("sent_at", admin.EmptyFieldListFilter),)
     search_fields = ("dedup__exact", "subject__exact")
@@ -35,6 +36,7 @@ class OutboxMessageAdmin(admin.ModelAdmin):
 class HandledMessageAdmin(admin.ModelAdmin):
     """Message ids whose effect is committed."""
 
+    permission = "bus.view"
     list_display = ("id", "consumer", "message_id", "handled_at")
     search_fields = ("message_id__exact",)
     ordering = ("-id",)
@@ -44,6 +46,7 @@ class HandledMessageAdmin(admin.ModelAdmin):
 class QuarantinedMessageAdmin(admin.ModelAdmin):
     """Messages that were refused, with the reason."""
 
+    permission = "bus.view"
     list_display = ("id", "received_at", "stage", "reason", "stream", "subject", "source", "size")
     list_filter = ("stage", "stream")
     search_fields = ("source__exact", "subject__exact", "sha256__exact")
@@ -68,6 +71,7 @@ class QuarantinedMessageAdmin(admin.ModelAdmin):
 class CounterAdmin(admin.ModelAdmin):
     """What the processes counted."""
 
+    permission = "bus.view"
     list_display = ("name", "labels", "value")
     search_fields = ("name__startswith",)
     ordering = ("name", "id")

@@ -6,9 +6,17 @@ from rest_framework.routers import SimpleRouter
 
 from audit.api import LedgerViewSet
 from holding.api import SeatViewSet, UnitViewSet
+from iam.access.rules import CLEARED
 from portal.api import NotFoundView, OverviewView
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
+
+
+class SchemaView(SpectacularJSONAPIView):
+    """The OpenAPI document, to whoever has the clearance."""
+
+    permission = CLEARED
+
 
 router = SimpleRouter()
 router.register("units", UnitViewSet, basename="unit")
@@ -19,7 +27,7 @@ router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("ledger", LedgerViewSet, basename="ledger")
 
 urlpatterns = [
-    path("schema/", SpectacularJSONAPIView.as_view(), name="api-schema"),
+    path("schema/", SchemaView.as_view(), name="api-schema"),
     path("v1/overview/", OverviewView.as_view(), name="overview-api"),
     path("v1/", include(router.urls)),
     re_path(r"^", NotFoundView.as_view(), name="api-not-found"),

@@ -5,6 +5,7 @@ import os
 import django
 
 os.environ.setdefault("DJANGO_SETTINGS_MODULE", "config.settings")
+os.environ["SCOPE"] = "nothing"  # whoever asks is let in by the gate, request by request
 django.setup()
 
 from portal.live import LiveApplication  # noqa: E402 - after Django knows its settings

@@ -56,6 +56,9 @@ CLOCK_SPEED = env_number("CLOCK_SPEED", 1)  # business seconds per second; anyth
 AGENTS_PER_SUBSIDIARY = int(env_number("AGENTS_PER_SUBSIDIARY", 0))  # 0: as the holding file says
 METRICS_TOKEN = env("METRICS_TOKEN")  # bearer token of /metrics; empty: only this machine may scrape
 KPI_RETENTION_HOURS = int(env_number("KPI_RETENTION_HOURS", 6))
+# What the process sees while nobody asks: `everything` (commands, tasks, handlers) or `nothing` (web and live,
+# which open the rows of each account; holding.scope).
+SCOPE = env("SCOPE", "nothing")
 HTTPS = urlsplit(PORTAL_URL).scheme == "https"
 
 # --- applications ----------------------------------------------------------------------------------------
@@ -93,7 +96,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
-    "iam.access.middleware.clearance",
+    "iam.access.middleware.gate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
     "csp.middleware.CSPMiddleware",
@@ -144,6 +147,7 @@ def _database(url: str, **options: Any) -> dict[str, Any]:
         "keepalives_interval": 1,
         "keepalives_count": 3,
         "tcp_user_timeout": 5000,
+        "options": "-c app.units=" + ("*" if SCOPE == "everything" else ""),
         **given,
         **options,
     }
@@ -154,7 +158,8 @@ DATABASES: dict[str, Any] = {
     "default": _database(DATABASE_URL, pool={"min_size": 1, "max_size": 8, "timeout": 5}),
     "owner": _database(
         DATABASE_OWNER_URL,
-        **({"options": f"-c role={DATABASE_OWNER_ROLE}"} if DATABASE_OWNER_URL != DATABASE_APP_URL else {}),
+        options="-c app.units=*"
+        + (f" -c role={DATABASE_OWNER_ROLE}" if DATABASE_OWNER_URL != DATABASE_APP_URL else ""),
     ),
 }
 # A pooled connection may have died with a restart of the server: it is tried before it is lent.
@@ -202,6 +207,7 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- people ----------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"
+AUTHENTICATION_BACKENDS = ["iam.access.backends.GrantsBackend"]
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "sign-in"
@@ -274,7 +280,7 @@ REST_FRAMEWORK = {
         "iam.access.authentication.BearerTokenAuthentication",
         "rest_framework.authentication.SessionAuthentication",
     ],
-    "DEFAULT_PERMISSION_CLASSES": ["iam.access.authentication.HasClearance"],
+    "DEFAULT_PERMISSION_CLASSES": ["iam.access.authentication.MayDo"],
     "DEFAULT_RENDERER_CLASSES": ["portal.renderers.FastJSONRenderer"],
     "DEFAULT_PARSER_CLASSES": ["rest_framework.parsers.JSONParser"],
     "DEFAULT_FILTER_BACKENDS": ["portal.filters.StrictFilterBackend"],
@@ -287,7 +293,7 @@ SPECTACULAR_SETTINGS = {
     "DESCRIPTION": "The holding, its 35 subsidiaries and their agents: staffing, replacements, KPIs, ledger.",
     "VERSION": "1",
     "SERVE_INCLUDE_SCHEMA": False,
-    "SERVE_PERMISSIONS": ["iam.access.authentication.HasClearance"],
+    "SERVE_PERMISSIONS": ["iam.access.authentication.MayDo"],
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
 }

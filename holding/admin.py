@@ -12,6 +12,7 @@ CODE_HELP = _("Beginning of a code, such as op-0042.")
 class HoldingAdmin(admin.ModelAdmin):
     """The parent company's identity."""
 
+    permission = "units.view"
     list_display = ("code", "name", "floor", "scaled", "loaded_at")
     exclude = ("source",)
 
@@ -20,6 +21,7 @@ class HoldingAdmin(admin.ModelAdmin):
 class SectorAdmin(admin.ModelAdmin):
     """Groups of subsidiaries."""
 
+    permission = "units.view"
     list_display = ("slug", "name_es", "name_en", "archetype")
     ordering = ("position",)
 
@@ -28,6 +30,7 @@ class SectorAdmin(admin.ModelAdmin):
 class UnitAdmin(admin.ModelAdmin):
     """The parent company and its subsidiaries."""
 
+    permission = "units.view"
     list_display = ("slug", "name_es", "name_en", "kind", "sector", "work", "floor")
     list_filter = ("kind", "sector")
     list_select_related = ("sector",)
@@ -39,6 +42,7 @@ class UnitAdmin(admin.ModelAdmin):
 class BodyAdmin(admin.ModelAdmin):
     """Bodies of the parent company."""
 
+    permission = "units.view"
     list_display = ("slug", "name_es", "name_en")
     ordering = ("position",)
 
@@ -47,6 +51,7 @@ class BodyAdmin(admin.ModelAdmin):
 class RoleAdmin(admin.ModelAdmin):
     """Roles and their quotas."""
 
+    permission = "units.view"
     list_display = ("slug", "code", "tier", "count", "per_division")
     ordering = ("position",)
 
@@ -55,6 +60,7 @@ class RoleAdmin(admin.ModelAdmin):
 class DivisionAdmin(admin.ModelAdmin):
     """Shards of units."""
 
+    permission = "units.view"
     list_display = ("key", "unit", "body", "manifest_generation")
     list_filter = ("unit",)
     list_select_related = ("unit", "body")
@@ -66,6 +72,7 @@ class DivisionAdmin(admin.ModelAdmin):
 class BlueprintAdmin(admin.ModelAdmin):
     """Recipes of agents."""
 
+    permission = "units.view"
     list_display = ("slug", "role", "body")
     list_select_related = ("role", "body")
     ordering = ("id",)
@@ -75,6 +82,7 @@ class BlueprintAdmin(admin.ModelAdmin):
 class BlueprintVersionAdmin(admin.ModelAdmin):
     """Versions of recipes, which never change."""
 
+    permission = "units.view"
     list_display = ("blueprint", "version", "author", "created_at", "digest")
     list_select_related = ("blueprint",)
     ordering = ("blueprint_id", "-version")
@@ -84,6 +92,7 @@ class BlueprintVersionAdmin(admin.ModelAdmin):
 class SeatAdmin(admin.ModelAdmin):
     """Permanent positions."""
 
+    permission = "units.view"
     list_display = ("code", "unit", "role", "body", "division", "generation", "desired", "reports_to")
     list_filter = ("unit", "role", "desired")
     list_select_related = ("unit", "role", "body", "division", "reports_to__unit")
@@ -96,6 +105,7 @@ class SeatAdmin(admin.ModelAdmin):
 class AgentAdmin(admin.ModelAdmin):
     """Occupants of seats, the newest first."""
 
+    permission = "units.view"
     list_display = ("agent_id", "unit", "seat", "generation", "subject", "created_at", "retired_at")
     list_filter = ("unit", ("retired_at", admin.EmptyFieldListFilter))
     list_select_related = ("unit", "seat__unit")
@@ -108,6 +118,7 @@ class AgentAdmin(admin.ModelAdmin):
 class IncumbencyAdmin(admin.ModelAdmin):
     """Who held which seat, and when."""
 
+    permission = "units.view"
     list_display = ("seat", "agent", "generation", "started_at", "ended_at")
     list_select_related = ("seat__unit", "agent")
     search_fields = ("seat__code__startswith",)
@@ -119,6 +130,7 @@ class IncumbencyAdmin(admin.ModelAdmin):
 class MandateAdmin(admin.ModelAdmin):
     """Mandates and their owners."""
 
+    permission = "units.view"
     list_display = ("code", "name", "owner_body", "owner_seat")
     list_select_related = ("owner_body", "owner_seat__unit")
     ordering = ("id",)
@@ -128,6 +140,7 @@ class MandateAdmin(admin.ModelAdmin):
 class ArchitectureAdmin(admin.ModelAdmin):
     """The four architectures."""
 
+    permission = "units.view"
     list_display = ("slug", "name_es", "name_en", "owner")
     list_select_related = ("owner__unit",)
     ordering = ("position",)

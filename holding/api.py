@@ -25,6 +25,7 @@ ID = OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH, description
 class UnitViewSet(ReadOnlyModelViewSet[Unit]):
     """The parent company and its subsidiaries."""
 
+    permission = "units.view"
     queryset = Unit.objects.values(*UnitSerializer.columns)
     serializer_class = UnitSerializer  # type: ignore[assignment]
     ordering = "position"
@@ -46,6 +47,7 @@ class UnitViewSet(ReadOnlyModelViewSet[Unit]):
 class SeatViewSet(ReadOnlyModelViewSet[Seat]):
     """Permanent positions."""
 
+    permission = "units.view"
     queryset = Seat.objects.values(*SeatSerializer.columns)
     serializer_class = SeatSerializer  # type: ignore[assignment]
     filterset_class = SeatFilter

@@ -11,6 +11,7 @@ from typing import Any
 
 import rfc8785
 from django.db import connection
+from psycopg import sql
 
 from holding.files import Data
 from holding.models import (
@@ -327,10 +328,20 @@ def _draw_seat_ids(count: int) -> Iterator[int]:
 
 
 def _copy(model: type[Seat | Agent], columns: list[str], rows: Iterable[tuple[Any, ...]]) -> None:
-    table, names = model._meta.db_table, ", ".join(columns)  # from the models, never from input
-    with connection.cursor() as cursor, cursor.copy(f"copy {table} ({names}) from stdin") as copy:
-        for row in rows:
-            copy.write_row(row)
+    """Copy rows by way of a temporary table, since nothing can be copied into one under row-level security."""
+    parts = {
+        "table": sql.Identifier(model._meta.db_table),
+        "names": sql.SQL(", ").join(map(sql.Identifier, columns)),
+    }
+    with connection.cursor() as cursor:
+        cursor.execute(
+            sql.SQL("create temporary table staged as select {names} from {table} limit 0").format(**parts)
+        )
+        with cursor.copy(sql.SQL("copy staged ({names}) from stdin").format(**parts)) as copy:
+            for row in rows:
+                copy.write_row(row)
+        cursor.execute(sql.SQL("insert into {table} ({names}) select {names} from staged").format(**parts))
+        cursor.execute("drop table staged")
 
 
 def write_mandates(data: Data) -> None:

@@ -1,9 +1,13 @@
 """The structure of the group. A seat is permanent; an agent occupies it for a time, under a generation."""
 
+from typing import ClassVar
+
 from django.db import models
 from django.db.models import F, Q
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
+
+from holding.scope import ScopedManager
 
 SLUG = r"^[a-z][a-z0-9-]{1,22}[a-z0-9]$"
 AGENT_ID = r"^(di|co|es|in|op)-[0-9]{4,7}-g[0-9]{1,6}$"
@@ -82,6 +86,8 @@ class UnitQuerySet(models.QuerySet["Unit"]):
 class Unit(Named):
     """The corporate unit (`corporate`) or a subsidiary. Slugs are identities: never renamed, never deleted."""
 
+    UNIT: ClassVar[str] = "id"
+
     class Kind(models.TextChoices):
         CORPORATE = "corporate", _("Parent company")
         SUBSIDIARY = "subsidiary", _("Subsidiary")
@@ -94,7 +100,7 @@ class Unit(Named):
     work = models.CharField(_("kind of work"), max_length=24, blank=True)
     floor = models.PositiveIntegerField(_("floor"))
 
-    objects = UnitQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(UnitQuerySet)()
 
     class Meta:
         verbose_name = _("unit")
@@ -153,11 +159,15 @@ class Role(Named):
 class Division(models.Model):
     """A shard of a unit: 300 seats of a subsidiary, or the seats of one corporate body. Lease and training unit."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     body = models.OneToOneField(Body, verbose_name=_("body"), null=True, on_delete=models.PROTECT)
     code = models.CharField(_("code"), max_length=24)
     key = models.CharField(_("key"), max_length=50, unique=True)
     manifest_generation = models.PositiveIntegerField(_("manifest generation"), default=0)
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("division")
@@ -226,6 +236,8 @@ class SeatQuerySet(models.QuerySet["Seat"]):
 class Seat(models.Model):
     """A permanent position: role (or body), ordinal, division, superior. Its generation counts its agents."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     class Desired(models.TextChoices):
         RUN = "run", _("run")
         PAUSED = "paused", _("paused")
@@ -251,7 +263,7 @@ class Seat(models.Model):
     generation = models.PositiveIntegerField(_("generation"), default=1)
     desired = models.CharField(_("desired state"), max_length=8, choices=Desired, default=Desired.RUN)
 
-    objects = SeatQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(SeatQuerySet)()
 
     class Meta:
         verbose_name = _("seat")
@@ -297,6 +309,8 @@ class AgentQuerySet(models.QuerySet["Agent"]):
 class Agent(models.Model):
     """One occupant of a seat: identified for ever by its subject (and, on corporate seats, its generation)."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     # Its unit is its seat's: one key over both (migration 0003).
     unit = models.ForeignKey(
         Unit, verbose_name=_("unit"), on_delete=models.PROTECT, db_constraint=False, db_index=False
@@ -318,7 +332,7 @@ class Agent(models.Model):
     created_at = models.DateTimeField(_("created at"))
     retired_at = models.DateTimeField(_("retired at"), null=True)
 
-    objects = AgentQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(AgentQuerySet)()
 
     class Meta:
         verbose_name = _("agent")
@@ -344,6 +358,8 @@ class Agent(models.Model):
 class Incumbency(models.Model):
     """The time in which an agent holds a seat. At most one is open per seat and per agent."""
 
+    UNIT: ClassVar[str] = "seat__unit_id"
+
     # Seat and generation are its agent's: one key over all three (migration 0003).
     seat = models.ForeignKey(
         Seat,
@@ -359,6 +375,8 @@ class Incumbency(models.Model):
     generation = models.PositiveIntegerField(_("generation"))
     started_at = models.DateTimeField(_("from"))
     ended_at = models.DateTimeField(_("until"), null=True)
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("incumbency")

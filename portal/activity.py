@@ -13,6 +13,7 @@ from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from audit.models import LedgerEntry
+from holding import scope
 from holding.models import Unit
 from portal.agents import agent_address
 from portal.states import GLYPHS
@@ -65,6 +66,8 @@ def feed(*, limit: int, before: datetime | None = None, kind: str = "", units: U
     """
     units = Unit.objects.in_bulk() if units is None else units
     sources = {"replacements": _replacements, "incidents": _incidents, "ledger": _ledger}
+    if not scope.current().has("ledger.view"):
+        sources["ledger"] = _nothing
     chosen = [sources[kind]] if kind else list(sources.values())
     found = sorted(
         (event for source in chosen for event in source(limit, before, units)), key=lambda e: e.at, reverse=True
@@ -155,6 +158,11 @@ def _ledger(limit: int, before: datetime | None, _units: Units) -> Iterator[Even
             url=ledger_address(entry.object),
             detail=_("by %(actor)s") % {"actor": entry.actor},
         )
+
+
+def _nothing(_limit: int, _before: datetime | None, _units: Units) -> Iterator[Event]:
+    """Yield no event: to those who may not read the ledger."""
+    return iter(())
 
 
 def ledger_address(object_: str) -> str:

@@ -11,6 +11,7 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from iam.access.rules import CLEARED
 from portal import figures
 from portal.filters import refuse_unknown_parameters
 from portal.serializers import OverviewSerializer
@@ -20,6 +21,8 @@ NOTHING = figures.Staffing()
 
 class OverviewView(APIView):
     """Headcount against the floor, coverage, replacements and KPIs: the holding, then each unit."""
+
+    permission = "units.view"
 
     @extend_schema(summary="Read the overview", responses=OverviewSerializer, tags=["overview"])
     def get(self, request: Request) -> Response:
@@ -67,6 +70,7 @@ class NotFoundView(APIView):
     """Whatever the API does not have: a clear 404 in JSON, to those who may call it."""
 
     schema = None
+    permission = CLEARED
 
     def get(self, request: Request, *args: Any, **kwargs: Any) -> NoReturn:
         """Raise NotFound."""

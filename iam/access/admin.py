@@ -23,6 +23,8 @@ def actor(request: HttpRequest) -> str:
 class PersonAdmin(admin.ModelAdmin):
     """People. Nobody is deleted, since the ledger names them; somebody who leaves is made inactive."""
 
+    permission = "people.view"
+    write_permission = "people.manage"
     writes_by_services = True
     form = PersonForm
     fields = (
@@ -52,6 +54,8 @@ class PersonAdmin(admin.ModelAdmin):
 class ApiTokenAdmin(admin.ModelAdmin):
     """Tokens of the API: issued, shown once, revoked; never changed."""
 
+    permission = "tokens.manage"
+    write_permission = "tokens.manage"
     writes_by_services = True
     form = TokenForm
     autocomplete_fields = ("user",)

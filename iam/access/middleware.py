@@ -1,6 +1,7 @@
-"""The language of a person, and the clearance that every page asks for."""
+"""The language of a person, and the gate: who asks, what they may do, which rows they see."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from django.conf import settings
 from django.contrib.auth.views import redirect_to_login
@@ -8,11 +9,16 @@ from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render, resolve_url
 from django.utils import translation
 
+from holding import scope
+from iam.access import rules
+from iam.access.authentication import identify
+from iam.access.grants import open_for
+from iam.access.permissions import PERMISSIONS
+
 GetResponse = Callable[[HttpRequest], HttpResponse]
 LANGUAGE_COOKIE = "language"
-# What answers without a sign-in; everything else is denied by default.
-OPEN_PATHS = ("/sign-in/", "/sign-out/", "/language/", f"/{settings.STATIC_URL.strip('/')}/", "/favicon.ico")
-OWN_GATE = ("/api/", "/admin/")  # these refuse by themselves, in their own form
+OWN_GATE = ("/api/", "/admin/")  # these refuse in a form of their own (`MayDo`, `PortalAdminSite`)
+FILES = (f"/{settings.STATIC_URL.strip('/')}/", "/favicon.ico")
 
 
 def language(get_response: GetResponse) -> GetResponse:
@@ -33,20 +39,69 @@ def language(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
-def clearance(get_response: GetResponse) -> GetResponse:
-    """Deny every page to people who are not signed in or lack the holding's clearance."""
+def gate(get_response: GetResponse) -> GetResponse:
+    """Let a request through to what its account may do, and let the database show it no other rows.
+
+    Deny is the default: a page without a rule answers nobody, an account without a binding sees nothing.
+    """
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if request.path.startswith(OPEN_PATHS) or request.path.startswith(OWN_GATE):
-            return get_response(request)
-        user = request.user
-        if not user.is_authenticated:
-            if request.headers.get("HX-Request"):
-                # htmx would swap the sign-in page into a fragment; tell it to move the whole page.
-                return HttpResponse(status=401, headers={"HX-Redirect": resolve_url(settings.LOGIN_URL)})
-            return redirect_to_login(request.get_full_path())
-        if not getattr(user, "cleared", False):
-            return render(request, "access/no_clearance.html", status=403)
-        return get_response(request)
+        with _opened(request):
+            return _refusal(request) or get_response(request)
 
     return middleware
+
+
+@contextmanager
+def _opened(request: HttpRequest) -> Iterator[None]:
+    """Find out who asks; until the answer is made, what is read is read under their scope."""
+    before = scope.current()
+    if request.path.startswith(FILES):
+        request.scope = scope.NOTHING  # type: ignore[attr-defined]
+        yield
+        return
+    account, token = identify(request)
+    given = open_for(account, token) if account else scope.NOTHING
+    if given == scope.NOTHING:
+        scope.show(given)
+    request.scope = given  # type: ignore[attr-defined]
+    try:
+        with scope.assumed(given):
+            yield
+    finally:
+        if before != scope.NOTHING:  # else the next request opens what it may see before it reads anything
+            scope.show(before)
+
+
+def _refusal(request: HttpRequest) -> HttpResponse | None:
+    """Return why the request gets no answer, None if it does."""
+    path = request.path_info
+    if path.startswith((*OWN_GATE, *FILES)):
+        return None
+    rule = rules.rule_of(path)
+    if rule == rules.OPEN or _fulfils(request, rule):
+        return None
+    if not request.user.is_authenticated:
+        if request.headers.get("HX-Request"):
+            # htmx would swap the sign-in page into a fragment; tell it to move the whole page.
+            return HttpResponse(status=401, headers={"HX-Redirect": resolve_url(settings.LOGIN_URL)})
+        return redirect_to_login(request.get_full_path())
+    if not getattr(request.user, "cleared", False):
+        return render(request, "access/no_clearance.html", status=403)
+    return render(request, "access/no_permission.html", {"missing": PERMISSIONS.get(rule or "")}, status=403)
+
+
+def _fulfils(request: HttpRequest, rule: str | None) -> bool:
+    """Return whether an account that is signed in fulfils the rule; nobody fulfils that of a page without one."""
+    if not request.user.is_authenticated:
+        return False
+    if rule == rules.SIGNED_IN:
+        return True
+    if rule is None or not getattr(request.user, "cleared", False):
+        return False
+    return rule in (rules.NO_PAGE, rules.CLEARED) or _scope(request).has(rule)
+
+
+def _scope(request: HttpRequest) -> scope.Scope:
+    given: scope.Scope = request.scope  # type: ignore[attr-defined]
+    return given

@@ -9,8 +9,9 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from audit import services as audit
-from iam.access.models import ApiToken, User
+from iam.access.models import AccessRole, ApiToken, RoleBinding, User
 
+ADMINISTRATOR = "administrator"  # the role
 FIRST_TOKEN = "first-start"  # noqa: S105 - the name of a token
 
 
@@ -30,6 +31,10 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
     if not user.check_password(password):
         user.set_password(password)
         user.save(update_fields=["password"])
+        changed = True
+    if not user.bindings.in_force().filter(role__slug=ADMINISTRATOR, unit=None).exists():
+        role = AccessRole.objects.get(slug=ADMINISTRATOR)
+        RoleBinding.objects.create(user=user, role=role, source=RoleBinding.Source.SYSTEM, reason=_("first start"))
         changed = True
     digest = token_digest(token)
     if not ApiToken.objects.filter(user=user, name=FIRST_TOKEN, digest=digest, expires_at=None).exists():

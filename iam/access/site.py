@@ -26,8 +26,12 @@ class BoundedPaginator(Paginator):
         return rows.order_by()[: COUNTED + 1].count()
 
 
-class BoundedAdmin(ModelAdmin):
-    """Lists that stay quick at any number of rows."""
+class GatedAdmin(ModelAdmin):
+    """Lists that stay quick at any number of rows, for those who hold the permission that the list names.
+
+    `permission` is the code that one must hold to look, `write_permission` the one to write, which only an admin
+    that writes by services has. A list that names none is closed to everybody.
+    """
 
     paginator = BoundedPaginator
     show_full_result_count = False
@@ -35,8 +39,32 @@ class BoundedAdmin(ModelAdmin):
     list_max_show_all = 50
     actions = None
 
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether whoever asks may look."""
+        return _may(request, getattr(self, "permission", ""))
 
-class ReadOnlyAdmin(BoundedAdmin):
+    def has_add_permission(self, request: HttpRequest) -> bool:
+        """Return whether whoever asks may add a row."""
+        return _may(request, getattr(self, "write_permission", ""))
+
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether whoever asks may change a row."""
+        return _may(request, getattr(self, "write_permission", ""))
+
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
+        """Return whether whoever asks may delete a row."""
+        return _may(request, getattr(self, "write_permission", ""))
+
+    def has_module_permission(self, request: HttpRequest) -> bool:
+        """Return whether the index shows the list."""
+        return self.has_view_permission(request)
+
+
+def _may(request: HttpRequest, code: str) -> bool:
+    return bool(code) and request.scope.has(code)  # type: ignore[attr-defined]
+
+
+class ReadOnlyAdmin(GatedAdmin):
     """Looks at rows; changes none. Columns are not sorted by, since few of them have an index."""
 
     sortable_by = ()
@@ -68,20 +96,23 @@ class PortalAdminSite(AdminSite):
     def register(self, model_or_iterable: Any, admin_class: type[ModelAdmin] | None = None, **options: Any) -> None:
         """Register models, each read-only unless its admin writes by services."""
         given = admin_class or ModelAdmin
-        base = BoundedAdmin if getattr(given, "writes_by_services", False) else ReadOnlyAdmin
+        base = GatedAdmin if getattr(given, "writes_by_services", False) else ReadOnlyAdmin
         admin_class = type(
             given.__name__, (base, given), {"__module__": given.__module__, "__doc__": given.__doc__}
         )
         super().register(model_or_iterable, admin_class, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:
-        """Return whether the person is active, staff and cleared."""
-        return super().has_permission(request) and bool(getattr(request.user, "cleared", False))
+        """Return whether the person is active, staff, cleared, and holds `admin.use`."""
+        cleared = super().has_permission(request) and bool(getattr(request.user, "cleared", False))
+        return cleared and _may(request, "admin.use")
 
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         """Lead strangers to the portal's sign-in; refuse the others. Raises PermissionDenied."""
         if self.has_permission(request):
             return HttpResponseRedirect(reverse("admin:index"))
         if request.user.is_authenticated:
-            raise PermissionDenied(_("The administration needs the staff mark and the clearance."))
+            raise PermissionDenied(
+                _("The administration needs the staff mark, the clearance and the permission admin.use.")
+            )
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))

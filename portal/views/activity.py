@@ -8,12 +8,14 @@ from django.utils.dateparse import parse_datetime
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from iam.access.rules import needs
 from portal.activity import KINDS, feed
 from portal.views.answers import answer, with_query
 
 PAGE_SIZE = 50
 
 
+@needs("units.view")
 @require_safe
 def show(request: HttpRequest) -> HttpResponse:
     """Show replacements, incidents and acts of the ledger, newest first."""

@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from iam.access.rules import needs
 from portal.agents import Wanted, find, listed, profile, role_choices, shown, unit_choices
 from portal.keyset import page, position
 from portal.kpis import KPIS
@@ -13,6 +14,7 @@ from portal.views.answers import answer, with_query
 PAGE_SIZE = 50
 
 
+@needs("units.view")
 @require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """List the agents in office that the filters want, 50 at a time."""
@@ -36,6 +38,7 @@ def listing(request: HttpRequest) -> HttpResponse:
     return answer(request, "portal/agents.html", context, as_of=now)
 
 
+@needs("units.view")
 @require_safe
 def show(request: HttpRequest, unit: str, agent: str) -> HttpResponse:
     """Show an agent: who it is, what it does, who came before and after it."""

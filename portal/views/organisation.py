@@ -9,11 +9,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import condition, require_safe
 
 from holding.models import Unit
+from iam.access.rules import needs
 from portal.agents import seat_address
 from portal.organisation import CLASSES, bodies, field_bytes, patches, seats_under
 from portal.views.answers import answer
 
 
+@needs("units.view")
 @require_safe
 def show(request: HttpRequest) -> HttpResponse:
     """Show the field of every unit, problems first, and the roots of the tree."""
@@ -36,6 +38,7 @@ def _class_names() -> list[tuple[str, str]]:
     return list(zip(CLASSES, names, strict=True))
 
 
+@needs("units.view")
 @require_safe
 def field(request: HttpRequest) -> HttpResponse:
     """Answer with one byte per seat (see `portal.organisation.field_bytes`)."""
@@ -51,6 +54,7 @@ def field(request: HttpRequest) -> HttpResponse:
     return body(request)
 
 
+@needs("units.view")
 @require_safe
 def children(request: HttpRequest, kind: str, key: str) -> HttpResponse:
     """Show the seats under a body, a unit or a seat. Raises Http404."""

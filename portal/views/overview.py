@@ -6,6 +6,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from iam.access.rules import needs
 from portal.kpis import KPIS
 from portal.overview import SORTS, overview
 from portal.views.answers import answer, with_query
@@ -14,6 +15,7 @@ from portal.views.answers import answer, with_query
 DESCENDING_FIRST = ("replacements",)
 
 
+@needs("units.view")
 @require_safe
 def show(request: HttpRequest) -> HttpResponse:
     """Show who is below the floor, how the KPIs compare, what happened."""

@@ -6,6 +6,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from iam.access.rules import needs
 from portal.agents import Wanted, address, listed, unit_choices
 from portal.views.answers import navigation
 
@@ -13,6 +14,7 @@ MOST_UNITS = 8
 MOST_AGENTS = 8
 
 
+@needs("units.view")
 @require_safe
 def hits(request: HttpRequest) -> JsonResponse:
     """Find pages and units by any part of their names, agents by the beginning of their code."""

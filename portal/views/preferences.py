@@ -7,6 +7,7 @@ from django.views.decorators.http import require_POST
 
 from iam.access.middleware import LANGUAGE_COOKIE
 from iam.access.models import User
+from iam.access.rules import OPEN, needs
 from iam.access.services import set_language
 from portal.context import THEME_COOKIE, THEMES
 from portal.views.sign_in import destination
@@ -14,6 +15,7 @@ from portal.views.sign_in import destination
 YEAR_SECONDS = 365 * 86400
 
 
+@needs(OPEN)
 @require_POST
 def language(request: HttpRequest) -> HttpResponse:
     """Remember the language in a cookie, and in the setting of a person who is signed in."""
@@ -25,6 +27,7 @@ def language(request: HttpRequest) -> HttpResponse:
     return _remember(request, LANGUAGE_COOKIE, chosen)
 
 
+@needs(OPEN)
 @require_POST
 def theme(request: HttpRequest) -> HttpResponse:
     """Remember the theme in a cookie."""

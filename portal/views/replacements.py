@@ -4,6 +4,7 @@ from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
 from django.views.decorators.http import require_safe
 
+from iam.access.rules import needs
 from portal.agents import unit_choices
 from portal.keyset import page, position
 from portal.views.answers import answer, with_query
@@ -12,6 +13,7 @@ from subsidiaries.replacement.models import Replacement
 PAGE_SIZE = 50
 
 
+@needs("units.view")
 @require_safe
 def listing(request: HttpRequest) -> HttpResponse:
     """List the replacements of a unit or of all, of one reason or of all."""

@@ -14,10 +14,12 @@ from django.views.decorators.http import require_http_methods, require_POST
 
 from iam.access.middleware import LANGUAGE_COOKIE
 from iam.access.models import User
+from iam.access.rules import OPEN, needs
 from portal import attempts
 from portal.addresses import client_address
 
 
+@needs(OPEN)
 @sensitive_post_parameters("password")
 @never_cache
 @require_http_methods(["GET", "HEAD", "POST"])
@@ -72,6 +74,7 @@ def destination(request: HttpRequest) -> str:
     return target if safe else "/"
 
 
+@needs(OPEN)
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""

@@ -6,11 +6,13 @@ from django.utils import timezone
 from django.views.decorators.http import require_safe
 
 from holding.models import Unit
+from iam.access.rules import needs
 from portal.kpis import KPIS
 from portal.subsidiaries import unit_page
 from portal.views.answers import answer
 
 
+@needs("units.view")
 @require_safe
 def show(request: HttpRequest, slug: str) -> HttpResponse:
     """Show a unit's headcount, KPIs, divisions, incidents, replacements and chain of command."""

@@ -17,6 +17,7 @@ SHOWN = timedelta(minutes=1)
 class KpiSampleAdmin(admin.ModelAdmin):
     """The samples of the last minute; there are millions of older ones."""
 
+    permission = "units.view"
     list_display = ("ts", "unit", "role", "ordinal", "generation", "quality_score", "stale")
     list_filter = ("unit", "role")
     list_select_related = ("unit",)
@@ -31,6 +32,7 @@ class KpiSampleAdmin(admin.ModelAdmin):
 class KpiLatestAdmin(admin.ModelAdmin):
     """The last claim of each seat."""
 
+    permission = "units.view"
     list_display = (
         "unit", "role", "ordinal", "ts", "throughput_per_day", "quality_score", "sla_met_pct",
         "innovation_landings_mo", "training_hours_w",
@@ -46,6 +48,7 @@ class KpiLatestAdmin(admin.ModelAdmin):
 class KpiMinuteAdmin(admin.ModelAdmin):
     """Sums by minute, unit and role, the newest first."""
 
+    permission = "units.view"
     list_display = ("minute", "unit", "role", "n", "sum_quality_score")
     list_filter = ("unit", "role")
     list_select_related = ("unit",)
@@ -56,6 +59,7 @@ class KpiMinuteAdmin(admin.ModelAdmin):
 class KpiCoverageAdmin(admin.ModelAdmin):
     """How many seats of each unit were heard of when."""
 
+    permission = "units.view"
     list_display = ("unit", "seats", "as_of")
     list_select_related = ("unit",)
     ordering = ("unit_id",)
@@ -65,6 +69,7 @@ class KpiCoverageAdmin(admin.ModelAdmin):
 class WatermarkAdmin(admin.ModelAdmin):
     """Which numbers of each division's samples have come in."""
 
+    permission = "bus.view"
     list_display = ("division", "stream", "epoch", "received", "updated_at")
     search_fields = ("division__startswith",)
     ordering = ("-id",)
@@ -74,5 +79,6 @@ class WatermarkAdmin(admin.ModelAdmin):
 class SampleKeyAdmin(admin.ModelAdmin):
     """Samples without a number that were handled."""
 
+    permission = "bus.view"
     list_display = ("key", "at")
     ordering = ("-at",)

@@ -17,6 +17,7 @@ from subsidiaries.performance.serializers import KpiMinuteSerializer
 class KpiMinuteViewSet(ListModelMixin, GenericViewSet[KpiMinute]):
     """What agents claimed of their performance, minute by minute."""
 
+    permission = "units.view"
     queryset = KpiMinute.objects.values(*KpiMinuteSerializer.columns)
     serializer_class = KpiMinuteSerializer  # type: ignore[assignment]
     filterset_class = KpiMinuteFilter

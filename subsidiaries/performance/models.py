@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
 
 from django.db import models
 from django.db.models import F, Q, QuerySet, Sum
@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 
 from claytom_agent.subjects import MAX_ORDINAL
 from holding.models import Unit
+from holding.scope import ScopedManager
 
 KPIS = (
     "throughput_per_day",
@@ -42,6 +43,8 @@ class KpiSample(models.Model):
     as the key for Django; the watermark and the sample keys are what keep it single.
     """
 
+    UNIT: ClassVar[str] = "unit_id"
+
     seq = models.BigIntegerField(_("sequence in the stream"), primary_key=True)
     ts = models.DateTimeField(_("time"))
     received_at = models.DateTimeField(_("received at"))
@@ -64,6 +67,8 @@ class KpiSample(models.Model):
     okrs = models.JSONField(_("OKRs"), null=True)
     epoch = models.BigIntegerField(_("epoch"), null=True)
     stale = models.BooleanField(_("of a fenced epoch"), default=False)
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("KPI sample")
@@ -103,6 +108,8 @@ class KpiLatestQuerySet(models.QuerySet["KpiLatest"]):
 class KpiLatest(models.Model):
     """The last claim of each seat, by `ts`: derived from samples, at most seconds behind them."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     id = models.BigIntegerField(primary_key=True)
     unit = models.ForeignKey(
         Unit, verbose_name=_("unit"), on_delete=models.CASCADE, db_index=False, related_name="+"
@@ -117,7 +124,7 @@ class KpiLatest(models.Model):
     innovation_landings_mo = models.FloatField(_("innovation landings per month"))
     training_hours_w = models.FloatField(_("training hours per week"))
 
-    objects = KpiLatestQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(KpiLatestQuerySet)()
 
     class Meta:
         verbose_name = _("last KPI of a seat")
@@ -188,6 +195,8 @@ def _means(n: int, *sums: float) -> Means:
 class KpiMinute(models.Model):
     """The samples of one minute (of `ts`), unit and role added up, in the transaction of the samples."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     id = models.BigAutoField(primary_key=True)
     minute = models.DateTimeField(_("minute"))
     unit = models.ForeignKey(
@@ -201,7 +210,7 @@ class KpiMinute(models.Model):
     sum_innovation_landings_mo = models.FloatField(_("sum of innovation landings per month"))
     sum_training_hours_w = models.FloatField(_("sum of training hours per week"))
 
-    objects = KpiMinuteQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(KpiMinuteQuerySet)()
 
     class Meta:
         verbose_name = _("KPIs of a minute")
@@ -219,12 +228,16 @@ class KpiMinute(models.Model):
 class KpiCoverage(models.Model):
     """How many seats of a unit were last heard of when: counted every few seconds from the last values."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     unit = models.OneToOneField(
         Unit, verbose_name=_("unit"), primary_key=True, on_delete=models.CASCADE, related_name="+"
     )
     seats = models.PositiveIntegerField(_("seats"))
     buckets = models.JSONField(_("seats by the time of their last sample"))  # {"<second of the epoch>": seats}
     as_of = models.DateTimeField(_("as of"))
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("KPI coverage")

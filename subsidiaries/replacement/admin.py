@@ -12,6 +12,7 @@ CODE_HELP = _("Beginning of a seat's code, such as op-0042.")
 class DivisionStateAdmin(admin.ModelAdmin):
     """Which host runs which division."""
 
+    permission = "units.view"
     list_display = ("division", "host", "epoch", "seen_at", "full_at", "observed_generation")
     list_select_related = ("division",)
     search_fields = ("division__key__startswith", "host__exact")
@@ -22,6 +23,7 @@ class DivisionStateAdmin(admin.ModelAdmin):
 class SeatStateAdmin(admin.ModelAdmin):
     """The last observed state of each seat."""
 
+    permission = "units.view"
     list_display = ("seat", "division", "generation", "state", "since", "done", "missed")
     list_filter = ("unit", "state")
     list_select_related = ("seat__unit", "division")
@@ -34,6 +36,7 @@ class SeatStateAdmin(admin.ModelAdmin):
 class CensusAdmin(admin.ModelAdmin):
     """Live agents by division and role."""
 
+    permission = "units.view"
     list_display = ("division", "role", "seats", "live")
     list_filter = ("unit", "role")
     list_select_related = ("division",)
@@ -44,6 +47,7 @@ class CensusAdmin(admin.ModelAdmin):
 class UnitFloorAdmin(admin.ModelAdmin):
     """For how long each unit was below its floor."""
 
+    permission = "units.view"
     list_display = ("unit", "reached_at", "below_since", "seconds_below")
     list_select_related = ("unit",)
     ordering = ("unit_id",)
@@ -53,6 +57,7 @@ class UnitFloorAdmin(admin.ModelAdmin):
 class MonitorAdmin(admin.ModelAdmin):
     """Since when presence is received."""
 
+    permission = "units.view"
     list_display = ("id", "since", "last_at")
 
 
@@ -60,6 +65,7 @@ class MonitorAdmin(admin.ModelAdmin):
 class StaffingRuleAdmin(admin.ModelAdmin):
     """The limits of ARP."""
 
+    permission = "units.view"
     list_display = ("id", "missing_per_cycle", "slow_above", "stop_above", "relocation_s", "daily_cap")
 
 
@@ -67,6 +73,7 @@ class StaffingRuleAdmin(admin.ModelAdmin):
 class ReplacementAdmin(admin.ModelAdmin):
     """Replacements, the newest first."""
 
+    permission = "units.view"
     list_display = ("id", "seat", "generation", "reason", "detected_at", "decided_at", "live_at")
     list_filter = ("unit", "reason")
     list_select_related = ("seat__unit",)
@@ -79,6 +86,7 @@ class ReplacementAdmin(admin.ModelAdmin):
 class IncidentAdmin(admin.ModelAdmin):
     """What ARP does not mend alone."""
 
+    permission = "units.view"
     list_display = ("id", "unit", "kind", "opened_at", "closed_at", "deficit", "detail")
     list_filter = ("kind", ("closed_at", admin.EmptyFieldListFilter), "unit")
     list_select_related = ("unit",)

@@ -35,6 +35,7 @@ IDENTITY = OpenApiParameter(
 class AgentViewSet(ReadOnlyModelViewSet[Agent]):
     """Agents, and the state that is known of them."""
 
+    permission = "units.view"
     queryset = Agent.objects.values(*shown.COLUMNS)
     serializer_class = AgentSerializer  # type: ignore[assignment]
     filterset_class = AgentFilter
@@ -65,6 +66,7 @@ class AgentViewSet(ReadOnlyModelViewSet[Agent]):
 class ReplacementViewSet(ReadOnlyModelViewSet[Replacement]):
     """What ARP decided."""
 
+    permission = "units.view"
     queryset = Replacement.objects.order_by().values(*ReplacementSerializer.columns)
     serializer_class = ReplacementSerializer  # type: ignore[assignment]
     filterset_class = ReplacementFilter

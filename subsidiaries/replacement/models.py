@@ -1,12 +1,14 @@
 """What is observed of seats, and what ARP decided about them."""
 
 from datetime import datetime, timedelta
+from typing import ClassVar
 
 from django.db import models
 from django.db.models import Case, F, Q, Sum, Value, When
 from django.utils.translation import gettext_lazy as _
 
 from holding.models import Agent, Division, Seat, Unit
+from holding.scope import ScopedManager
 
 LIVE_STATES = ("idle", "busy", "paused")
 STALE_AFTER = timedelta(seconds=15)  # three presence intervals (agents.md, ARP cooperation)
@@ -14,6 +16,8 @@ STALE_AFTER = timedelta(seconds=15)  # three presence intervals (agents.md, ARP 
 
 class DivisionState(models.Model):
     """What is known of a division: which host runs it, under which epoch, when it was last heard of."""
+
+    UNIT: ClassVar[str] = "division__unit_id"
 
     division = models.OneToOneField(
         Division, verbose_name=_("division"), primary_key=True, on_delete=models.CASCADE, related_name="state"
@@ -26,6 +30,8 @@ class DivisionState(models.Model):
     observed_generation = models.PositiveIntegerField(_("observed manifest"), default=0)
     report_asked_at = models.DateTimeField(_("full report asked for"), null=True)
 
+    objects = ScopedManager()
+
     class Meta:
         verbose_name = _("division's state")
         verbose_name_plural = _("divisions' states")
@@ -36,6 +42,8 @@ class DivisionState(models.Model):
 
 class SeatState(models.Model):
     """The last observed state of the agent on a seat. A narrow, hot table: updated in place."""
+
+    UNIT: ClassVar[str] = "unit_id"
 
     class State(models.TextChoices):
         UNKNOWN = "unknown", _("unknown")
@@ -57,6 +65,8 @@ class SeatState(models.Model):
     since = models.DateTimeField(_("since"), null=True)
     done = models.BigIntegerField(_("tasks done"), default=0)
     missed = models.PositiveSmallIntegerField(_("full reports without it"), default=0)
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("seat's state")
@@ -102,13 +112,15 @@ class CensusQuerySet(models.QuerySet["Census"]):
 class Census(models.Model):
     """Live agents per division and role (or body): counters kept by the ingest, checked against the rows."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     division = models.ForeignKey(Division, verbose_name=_("division"), on_delete=models.CASCADE)
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.CASCADE)
     role = models.CharField(_("role or body"), max_length=24)
     seats = models.PositiveIntegerField(_("seats"))
     live = models.PositiveIntegerField(_("live"), default=0)
 
-    objects = CensusQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(CensusQuerySet)()
 
     class Meta:
         verbose_name = _("census")
@@ -126,12 +138,16 @@ class Census(models.Model):
 class UnitFloor(models.Model):
     """The floor as a service level: since when a unit is below it, and for how long it has been in all."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     unit = models.OneToOneField(
         Unit, verbose_name=_("unit"), primary_key=True, on_delete=models.CASCADE, related_name="floor_state"
     )
     reached_at = models.DateTimeField(_("first reached"), null=True)  # before that, it is being staffed
     below_since = models.DateTimeField(_("below since"), null=True)
     seconds_below = models.FloatField(_("seconds below the floor"), default=0)
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("floor of a unit")
@@ -190,6 +206,8 @@ class StaffingRule(models.Model):
 class Replacement(models.Model):
     """A seat got its next generation. Unique per (seat, generation): deciding twice is one replacement."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     class Reason(models.TextChoices):
         FAILED = "failed", _("reported failed")
         MISSING = "missing", _("missing from its host")
@@ -209,6 +227,8 @@ class Replacement(models.Model):
     detected_at = models.DateTimeField(_("detected at"))
     decided_at = models.DateTimeField(_("decided at"))
     live_at = models.DateTimeField(_("live at"), null=True)
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("replacement")
@@ -230,6 +250,8 @@ class Replacement(models.Model):
 class Incident(models.Model):
     """Something that ARP does not mend alone: at most one open per unit and kind."""
 
+    UNIT: ClassVar[str] = "unit_id"
+
     class Kind(models.TextChoices):
         BELOW_FLOOR = "below-floor", _("below the floor")
         SILENCE = "silence", _("agents fell silent: replacement slowed down")
@@ -243,6 +265,8 @@ class Incident(models.Model):
     closed_at = models.DateTimeField(_("closed at"), null=True)
     deficit = models.PositiveIntegerField(_("largest deficit"), default=0)
     detail = models.CharField(_("detail"), max_length=200, blank=True)
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("incident")

@@ -22,8 +22,8 @@ begin
         with recursive held as (
             select unnest(r.permissions)::text as code, b.unit_id
               from access_rolebinding b join access_accessrole r on r.id = b.role_id
-             where b.user_id = account and b.revoked_at is null and b.starts_at <= now()
-               and (b.expires_at is null or b.expires_at > now())
+             where b.user_id = account and b.revoked_at is null and b.starts_at <= clock_timestamp()
+               and (b.expires_at is null or b.expires_at > clock_timestamp())
         ), below as (
             select id as root, id as unit from holding_unit
             union all

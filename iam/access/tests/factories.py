@@ -3,16 +3,27 @@
 from datetime import datetime
 from typing import Any
 
-from iam.access.models import ApiToken, User
+from holding.models import Unit
+from iam.access.models import AccessRole, ApiToken, RoleBinding, User
 from iam.access.services import issue_token
 
 PASSWORD = "correct horse battery staple"
 TOKEN = "token-of-the-tests"
 
 
-def make_person(username: str = "ana", *, cleared: bool = True, **fields: Any) -> User:
-    """Create a person with the clearance, unless told otherwise."""
-    return User.objects.create_user(username=username, password=PASSWORD, cleared=cleared, **fields)
+def make_person(
+    username: str = "ana", *, cleared: bool = True, role: str = "executive", unit: Unit | None = None, **fields: Any
+) -> User:
+    """Create a person with the clearance and a role for the whole holding, unless told otherwise."""
+    person = User.objects.create_user(username=username, password=PASSWORD, cleared=cleared, **fields)
+    if role:
+        make_binding(person, role, unit)
+    return person
+
+
+def make_binding(user: User, role: str = "viewer", unit: Unit | None = None, **fields: Any) -> RoleBinding:
+    """Bind a role to somebody."""
+    return RoleBinding.objects.create(user=user, role=AccessRole.objects.get(slug=role), unit=unit, **fields)
 
 
 def make_token(

@@ -1,0 +1,36 @@
+"""Django's question `user.has_perm(code, object)`, answered from what the account may do."""
+
+from typing import Any
+
+from django.contrib.auth.backends import ModelBackend
+from django.db.models import Model
+
+from holding import scope
+from holding.models import Unit
+from iam.access.models import User
+
+
+class GrantsBackend(ModelBackend):
+    """Sign-in by name and password; permissions by role bindings, for the account that acts now."""
+
+    def user_can_authenticate(self, user: Any) -> bool:
+        """Return whether it may sign in: an active person. Services and agents show tokens."""
+        return super().user_can_authenticate(user) and user.kind == User.Kind.PERSON
+
+    def has_perm(self, user_obj: Any, perm: str, obj: Model | None = None) -> bool:
+        """Return whether the account may do that, to the object's unit if it is given."""
+        if not user_obj.is_active:
+            return False
+        held = scope.current()
+        if obj is None:
+            return held.has(perm)
+        unit_id = obj.pk if isinstance(obj, Unit) else getattr(obj, "unit_id", None)
+        return held.allows(perm, unit_id)
+
+    def get_all_permissions(self, user_obj: Any, obj: Model | None = None) -> set[str]:
+        """Return the codes that are held at all."""
+        return set(scope.current().grants) if user_obj.is_active else set()
+
+    def has_module_perms(self, user_obj: Any, app_label: str) -> bool:
+        """Return whether anything is held: the lists of the administration say themselves what they show."""
+        return bool(user_obj.is_active and scope.current().has("admin.use"))
