@@ -160,8 +160,9 @@ def _ledger(limit: int, before: datetime | None, _units: Units) -> Iterator[Even
         )
 
 
-def _nothing(_limit: int, _before: datetime | None, _units: Units) -> Iterator[Event]:
-    """Yield no event: to those who may not read the ledger."""
+def _nothing(limit: int, before: datetime | None, _units: Units) -> Iterator[Event]:
+    """Yield no event, to those who may not read the ledger."""
+    del limit, before
     return iter(())
 
 

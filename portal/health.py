@@ -14,6 +14,7 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
+from holding import scope
 from portal import metrics
 from portal.readiness import readiness
 
@@ -60,7 +61,8 @@ def prometheus(request: HttpRequest) -> HttpResponse:
             "Not from here: set METRICS_TOKEN and send it.\n", status=403, content_type="text/plain"
         )
     try:
-        return HttpResponse(metrics.render(), content_type=METRICS_TYPE)
+        with scope.opened(scope.EVERYTHING):
+            return HttpResponse(metrics.render(), content_type=METRICS_TYPE)
     except (DatabaseError, InterfaceError):
         return HttpResponse("The database does not answer.\n", status=503, content_type="text/plain")
 

@@ -2,8 +2,9 @@
 
 A pure ASGI application for the process `live`: it answers `/live/` and `/healthz`, everything else is 404.
 One hub per process asks for the versions of all topics once a second while somebody listens; each client gets
-`state` (all versions) when it connects, `change` (those that changed) afterwards, `beat` when nothing changes,
-and `end` when its session is over. What changed is then asked for over HTTP, where permissions are checked.
+`state` (the versions of what its account sees) when it connects, `change` (those that changed) afterwards,
+`beat` when nothing changes, `end` when its session is over. What changed is then asked for over HTTP, where
+permissions are checked.
 """
 
 import asyncio
@@ -11,6 +12,8 @@ import json
 import logging
 import time
 from collections.abc import Awaitable, Callable, Mapping, MutableMapping
+from contextlib import suppress
+from dataclasses import dataclass, replace
 from http.cookies import CookieError, SimpleCookie
 from importlib import import_module
 from typing import Any
@@ -24,7 +27,11 @@ from django.http import HttpRequest
 from django.http.request import split_domain_port, validate_host
 from django.utils import timezone
 
-from portal.versions import versions
+from holding.models import Unit
+from holding.scope import EVERYTHING, NOTHING, VIEW, assumed, opened, show
+from iam.access.grants import open_for
+from iam.access.models import User
+from portal.versions import narrowed, versions
 
 log = logging.getLogger("portal.live")
 
@@ -37,6 +44,19 @@ Scope = MutableMapping[str, Any]
 Receive = Callable[[], Awaitable[MutableMapping[str, Any]]]
 Send = Callable[[MutableMapping[str, Any]], Awaitable[None]]
 Headers = list[tuple[bytes, bytes]]
+
+
+@dataclass(frozen=True, slots=True)
+class Listener:
+    """Whose stream it is: when the session ends (seconds of the epoch), and what may be noticed."""
+
+    ends: float
+    slugs: frozenset[str] | None = None  # of the units in view; None for all
+    ledger: bool = True
+
+    def hears(self, found: Mapping[str, str]) -> dict[str, str]:
+        """Return the versions that the listener may know."""
+        return dict(found) if self.slugs is None else narrowed(found, self.slugs, ledger=self.ledger)
 
 
 class Hub:
@@ -89,7 +109,8 @@ class Hub:
 
 def _read_versions() -> dict[str, str]:
     try:
-        return versions(timezone.now())
+        with opened(EVERYTHING):
+            return versions(timezone.now())
     finally:
         connections.close_all()  # back to the pool: no request ends here that would do it
 
@@ -124,18 +145,18 @@ class LiveApplication:
             return
         key = session_key(headers)
         try:
-            ends = await sync_to_async(session_end, thread_sensitive=False)(key)
+            listener = await sync_to_async(find_listener, thread_sensitive=False)(key)
         except (DatabaseError, InterfaceError):
             await _answer(send, 503, "The database does not answer.\n", [*cors, (b"retry-after", b"5")])
             return
-        if ends is None:
+        if listener is None:
             await _answer(send, 401, "Sign in first.\n", cors)
         elif self.hub.clients >= MOST_CLIENTS:
             await _answer(send, 503, "Too many listeners.\n", [*cors, (b"retry-after", b"30")])
         else:
-            await self._stream(key, ends, cors, receive, send)
+            await self._stream(key, listener, cors, receive, send)
 
-    async def _stream(self, key: str, ends: float, cors: Headers, receive: Receive, send: Send) -> None:
+    async def _stream(self, key: str, listener: Listener, cors: Headers, receive: Receive, send: Send) -> None:
         await send({
             "type": "http.response.start",
             "status": 200,
@@ -146,42 +167,45 @@ class LiveApplication:
                 *cors,
             ],
         })  # fmt: skip
-        writing = asyncio.create_task(self._write(key, ends, send))
+        writing = asyncio.create_task(self._write(key, listener, send))
         leaving = asyncio.create_task(_disconnected(receive))
         _done, pending = await asyncio.wait({writing, leaving}, return_when=asyncio.FIRST_COMPLETED)
         for task in pending:
             task.cancel()
         await asyncio.gather(writing, leaving, return_exceptions=True)
 
-    async def _write(self, key: str, ends: float, send: Send) -> None:
+    async def _write(self, key: str, listener: Listener, send: Send) -> None:
         await self.hub.join()
         try:
-            known = dict(self.hub.versions)
+            known = listener.hears(self.hub.versions)
             serial = await self.hub.next(-1, 0.01)
             await _event(send, "state", known, prefix=f"retry: {RETRY_MS}\n")
-            checked = time.time()
+            checked = spoke = time.time()
             while True:
-                left = ends - time.time()
-                serial = await self.hub.next(serial, max(0.0, min(BEAT_SECONDS, left)))
+                left = listener.ends - time.time()
+                serial = await self.hub.next(serial, max(0.0, min(BEAT_SECONDS - (time.time() - spoke), left)))
                 if time.time() - checked >= CHECK_SECONDS:
-                    checked, ends = time.time(), await _still(key, ends)
-                if time.time() >= ends:
+                    checked, listener = time.time(), await _still(key, listener)
+                if time.time() >= listener.ends:
                     await _event(send, "end", {}, more=False)
                     return
-                current = self.hub.versions
+                current = listener.hears(self.hub.versions)
                 changed = {topic: version for topic, version in current.items() if known.get(topic) != version}
-                known.update(changed)
-                await _event(send, "change" if changed else "beat", changed)
+                known = current
+                if changed or time.time() - spoke >= BEAT_SECONDS:
+                    spoke = time.time()
+                    await _event(send, "change" if changed else "beat", changed)
         finally:
             self.hub.leave()
 
 
-async def _still(key: str, ends: float) -> float:
-    """When the session ends, as known now; the past when it is over already."""
+async def _still(key: str, listener: Listener) -> Listener:
+    """Who listens, as known now; with an end in the past when the session is over already."""
     try:
-        return await sync_to_async(session_end, thread_sensitive=False)(key) or 0.0
+        found = await sync_to_async(find_listener, thread_sensitive=False)(key)
     except (DatabaseError, InterfaceError):
-        return ends
+        return listener
+    return found or replace(listener, ends=0.0)
 
 
 async def _event(send: Send, name: str, data: Mapping[str, str], *, prefix: str = "", more: bool = True) -> None:
@@ -241,8 +265,8 @@ def session_key(headers: Mapping[str, str]) -> str:
     return found.value if found else ""
 
 
-def session_end(key: str) -> float | None:
-    """Return when (seconds of the epoch) the session of a cleared person ends; None when there is none.
+def find_listener(key: str) -> Listener | None:
+    """Return who listens with this session; None when it is nobody who may see a unit.
 
     Raises DatabaseError when that cannot be known.
     """
@@ -252,8 +276,22 @@ def session_end(key: str) -> float | None:
         request = HttpRequest()
         request.session = import_module(settings.SESSION_ENGINE).SessionStore(key)
         person = get_user(request)
-        if not (person.is_authenticated and person.is_active and getattr(person, "cleared", False)):
+        if not isinstance(person, User):
             return None
-        return float(request.session.get_expiry_date().timestamp())
+        given = open_for(person)
+        if not given.has(VIEW):
+            return None
+        units = given.units()
+        with assumed(given):
+            slugs = None if units is None else frozenset(Unit.objects.values_list("slug", flat=True))
+        ends = float(request.session.get_expiry_date().timestamp())
+        return Listener(ends=ends, slugs=slugs, ledger=given.has("ledger.view"))
     finally:
-        connections.close_all()
+        _close()
+
+
+def _close() -> None:
+    """Give the connection back, showing nothing to whoever has it next."""
+    with suppress(DatabaseError, InterfaceError):
+        show(NOTHING)
+    connections.close_all()

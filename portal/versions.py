@@ -1,5 +1,6 @@
 """What the live stream watches: a version for each topic, from two cheap queries."""
 
+from collections.abc import Collection, Mapping
 from datetime import datetime
 from hashlib import blake2b
 
@@ -62,6 +63,20 @@ def versions(now: datetime) -> dict[str, str]:
         "arp": whole,
         "org": f"{whole}.{second // PRESENCE_STEP}",
         **{f"unit:{slug}": f"{facts}.{kpis}" for slug, facts in units.items()},
+    }
+
+
+def narrowed(found: Mapping[str, str], slugs: Collection[str], *, ledger: bool) -> dict[str, str]:
+    """Return of `versions` what somebody may notice who sees only these units; nothing moves for the others'."""
+    units = {f"unit:{slug}": found.get(f"unit:{slug}", "") for slug in slugs}
+    own = _digest({topic: facts.partition(".")[0] for topic, facts in units.items()})
+    overview, activity, org = (found.get(topic, "").partition(".")[2] for topic in ("overview", "activity", "org"))
+    return {
+        "overview": f"{own}.{overview}",
+        "activity": f"{own}.{activity}" if ledger else own,
+        "arp": own,
+        "org": f"{own}.{org}",
+        **units,
     }
 
 

@@ -11,14 +11,16 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 import nats
+import psycopg
 import pytest
 import redis as redis_client
+from django.db import connection
 
 from deployment.embedded.postgres import Postgres
 from deployment.embedded.process import is_alive
@@ -110,6 +112,22 @@ def postgres_superuser_dsn() -> str:
     SERVERS.start("postgresql")
     assert SERVERS.stack.postgres is not None
     return SERVERS.stack.postgres.superuser_url()
+
+
+@pytest.fixture
+def ingest_role(postgres_superuser_dsn: str) -> Iterator[Callable[[], None]]:
+    """Lets a test go on as the ingest's role, which alone may copy into tables under row-level security."""
+    with psycopg.connect(postgres_superuser_dsn, autocommit=True) as superuser:
+        superuser.execute("grant claytom_ingest to claytom_app with inherit false, set true")
+
+        def become() -> None:
+            with connection.cursor() as cursor:
+                cursor.execute("set local role claytom_ingest")  # until the test is rolled back
+
+        try:
+            yield become
+        finally:
+            superuser.execute("revoke claytom_ingest from claytom_app")
 
 
 @pytest.fixture(scope="session")

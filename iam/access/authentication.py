@@ -6,6 +6,7 @@ from datetime import timedelta
 from django.contrib.auth.models import AnonymousUser
 from django.http import HttpRequest
 from django.utils import timezone
+from django.utils.translation import gettext
 from django.utils.translation import gettext_lazy as _
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
 from rest_framework.authentication import BaseAuthentication, get_authorization_header
@@ -80,16 +81,18 @@ class BearerTokenScheme(OpenApiAuthenticationExtension):  # type: ignore[no-unty
 class MayDo(BasePermission):
     """Whether the caller has the clearance and the permission that the view names; a view without one is closed."""
 
+    message = ""
+
     def has_permission(self, request: Request, view: object) -> bool:
         """Return whether the caller may."""
         user = request.user
         if not (user and user.is_authenticated and user.is_active and getattr(user, "cleared", False)):
-            self.message = _("This needs the holding's clearance.")
+            self.message = gettext("This needs the holding's clearance.")
             return False
         code = getattr(view, "permission", None)
         if isinstance(code, Mapping):
             code = code.get(getattr(view, "action", None) or request.method)
         if code == CLEARED:
             return True
-        self.message = _("This needs the permission %(code)s.") % {"code": code}
+        self.message = gettext("This needs the permission %(code)s.") % {"code": code}
         return bool(code) and request._request.scope.has(code)  # type: ignore[attr-defined]

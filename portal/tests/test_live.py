@@ -20,7 +20,7 @@ from portal.tests.processes import Portal
 def make_session(person: User, *, seconds: int = 600) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(person.pk)
-    session[BACKEND_SESSION_KEY] = "django.contrib.auth.backends.ModelBackend"
+    session[BACKEND_SESSION_KEY] = "iam.access.backends.GrantsBackend"
     session[HASH_SESSION_KEY] = person.get_session_auth_hash()
     session.set_expiry(seconds)
     session.save()

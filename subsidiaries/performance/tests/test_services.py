@@ -3,7 +3,7 @@
 import json
 import random
 from collections import Counter as Sums
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -40,9 +40,10 @@ pytestmark = pytest.mark.django_db
 
 
 @pytest.fixture(autouse=True)
-def fresh(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A loaded holding, and a process that has just started."""
+def fresh(monkeypatch: pytest.MonkeyPatch, db: None, ingest_role: Callable[[], None]) -> None:
+    """A loaded holding, and an ingest process that has just started."""
     make_holding()
+    ingest_role()
     monkeypatch.setattr(services, "_intake", Intake())
     monkeypatch.setattr(services, "_last_values", LastValues())
     monkeypatch.setattr(counters, "_pending", Sums())
