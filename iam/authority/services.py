@@ -40,6 +40,7 @@ declare_interest = offices.declare_interest
 end_interest = offices.end_interest
 
 Request = asking.Request
+RuleText = matrix.RuleText
 NoAuthorityError = asking.NoAuthorityError
 KeyInUseError = asking.KeyInUseError
 MatrixError = matrix.MatrixError
@@ -126,17 +127,28 @@ def _decide(
 
 
 @transaction.atomic
-def withdraw(*, approval: Approval, person: User, reason: str = "", at: datetime | None = None) -> Approval:
-    """Take back a request that waits. Raises NotAllowedError unless it is the person's own and still waits."""
+def withdraw(
+    *,
+    approval: Approval,
+    person: User | None = None,
+    actor: str = "",
+    reason: str = "",
+    at: datetime | None = None,
+) -> Approval:
+    """Take back a request that waits: a person their own, the portal (`actor`) what it asked for under that name.
+
+    Raises NotAllowedError.
+    """
     found = Approval.objects.locked(approval.pk)
-    if found.requester_id != person.pk:
+    name = person.get_username() if person else actor
+    if found.requester != person or found.actor != name:
         raise NotAllowedError(_("Only who asked for it can withdraw it."))
     if found.state != Approval.State.PENDING:
         raise NotAllowedError(_("It is no longer waiting for a decision."))
     _settle(
         found,
         Approval.State.WITHDRAWN,
-        actor=person.get_username(),
+        actor=name,
         action="approval.withdraw",
         details={"reason": reason},
         at=at or clock.now(),

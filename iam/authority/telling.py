@@ -58,7 +58,7 @@ def record(
 
 
 def tell(approval: Approval, at: datetime) -> None:
-    """Tell the requester what became of it. Every host of the unit can read this: neither title nor value."""
+    """Tell the requester what became of it. Every host can read this: neither title nor value."""
     bus.publish(
         subject=corporate_topic("directive", approval.unit.slug),
         type=f"org.claytom.approval.{approval.state}.v1",

@@ -8,7 +8,7 @@ from holding.models import Unit
 from holding.tests.factories import make_holding
 from iam.access.models import User
 from iam.authority import matrix, services
-from iam.authority.models import Appointment, Approval, Decision
+from iam.authority.models import Appointment, Approval, Decision, Office
 
 EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # matrix and appointments hold from here on
 T0 = datetime(2026, 3, 2, 9, tzinfo=UTC)  # when tests ask for something
@@ -34,19 +34,29 @@ CAST = {
 WITHOUT_OFFICE = ("rita", "sara", "omar")
 
 
+_data: dict[str, Any] = {}
+
+
 def make_authority() -> None:
     """Load pricing and tax, put the portal's matrix in force, and appoint the cast."""
     make_holding(subsidiaries=("pricing", "tax"))
-    services.install_matrix(data=matrix.read_matrix(), actor="test", at=EPOCH)
-    for name in (*CAST, *WITHOUT_OFFICE):
-        make_somebody(name)
-    for name, (office, unit) in CAST.items():
-        make_appointment(name, office, unit)
-
-
-def make_somebody(name: str, **fields: Any) -> User:
-    """Create a person who cannot sign in: hashing a password takes longer than most tests."""
-    return User.objects.create(username=name, password="!", **{"cleared": True, **fields})
+    if not _data:
+        _data.update(matrix.read_matrix())
+    services.install_matrix(data=_data, actor="test", at=EPOCH)
+    people = User.objects.bulk_create(
+        [User(username=name, password="!", cleared=True) for name in (*CAST, *WITHOUT_OFFICE)]
+    )
+    known = {person.username: person for person in people}
+    seats = {office.slug: office for office in Office.objects.all()}
+    units = {unit.slug: unit for unit in Unit.objects.all()}
+    Appointment.objects.bulk_create(
+        [
+            Appointment(
+                office=seats[office], person=known[name], unit=units.get(unit), valid_from=EPOCH, recorded_by="test"
+            )
+            for name, (office, unit) in CAST.items()
+        ]
+    )
 
 
 def make_appointment(
