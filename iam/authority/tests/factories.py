@@ -10,7 +10,7 @@ from iam.access.models import User
 from iam.authority import matrix, services
 from iam.authority.models import Appointment, Approval, Decision, Office
 
-EPOCH = datetime(2026, 1, 1, tzinfo=UTC)  # matrix and appointments hold from here on
+EPOCH = datetime(2020, 1, 1, tzinfo=UTC)  # matrix and appointments hold from here on
 T0 = datetime(2026, 3, 2, 9, tzinfo=UTC)  # when tests ask for something
 DAY = timedelta(days=1)
 HOUR = timedelta(hours=1)

@@ -8,6 +8,7 @@ import pytest
 
 from audit.models import LedgerEntry
 from bus.models import OutboxMessage
+from holding import clock
 from iam.authority import matrix, services
 from iam.authority.models import Approval, MatrixVersion
 from iam.authority.services import MatrixError, NoAuthorityError, NotAllowedError, Tick
@@ -129,7 +130,7 @@ def test_an_expired_request_fails_closed_even_before_the_tick(ticked: bool) -> N
 
 
 def test_the_task_ticks_by_the_business_clock() -> None:
-    approval = ask()
+    approval = ask(at=clock.now() - 11 * DAY)
     authority_tick()
     approval.refresh_from_db()
     assert approval.state == Approval.State.EXPIRED
