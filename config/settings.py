@@ -67,6 +67,7 @@ INSTALLED_APPS = [
     "deployment",
     "subsidiaries.replacement",
     "subsidiaries.performance",
+    "iam.authority",
     "iam.access.apps.AccessConfig",
     "holding",
     "bus",
@@ -194,6 +195,11 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "arp-ensure": {
         "task": "subsidiaries.replacement.tasks.arp_tick",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "authority": {
+        "task": "iam.authority.tasks.authority_tick",
         "schedule": 10.0,
         "options": {"expires": 10},
     },

@@ -30,7 +30,7 @@ CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shuti
 FLAGS = ["--no-sandbox"] if os.geteuid() == 0 else []
 
 pytestmark = pytest.mark.django_db
-OWN = ("audit", "bus", "holding", "access", "performance", "replacement")
+OWN = ("audit", "bus", "holding", "access", "authority", "performance", "replacement")
 WRITABLE = {User, ApiToken}
 MODELS = [model for model in admin.site._registry if model._meta.app_label in OWN]
 

@@ -1,0 +1,177 @@
+"""Requests for approvals: the value that is judged, and the offices that must decide it."""
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from decimal import Decimal
+from typing import Any
+
+from django.db import connection, transaction
+from django.db.models import F, Sum
+from django.utils.translation import gettext as _
+
+from audit import services as audit
+from holding.models import Unit
+from iam.access.models import User
+from iam.authority import actions, judging, matrix, offices, telling
+from iam.authority.models import ENVELOPE, Approval, Level, Matter, Rule
+
+EURO = "EUR"
+SPLIT_WINDOW = timedelta(days=30)
+EXACT = Decimal("0.0001")
+TOO_LARGE = Decimal(10) ** 16
+
+
+class NoAuthorityError(ValueError):
+    """No matrix is in force, or nobody in it may decide the matter at that value."""
+
+
+class KeyInUseError(ValueError):
+    """Another request was made under the same idempotency key."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """What is asked for. `actor` asks when no person does; `parties` are people whom it concerns themselves.
+
+    `value` is in the matter's measure: of an amount in `currency`, with `fx_rate` euros for one of it; of a
+    percentage the size counts, not the sign. `action` "" asks for the decision alone.
+    """
+
+    matter: str
+    unit: Unit
+    value: Decimal
+    title: str
+    key: str
+    reason: str = ""
+    requester: User | None = None
+    actor: str = telling.SOURCE
+    currency: str = EURO
+    fx_rate: Decimal = Decimal(1)
+    counterparty: str = ""
+    parties: Iterable[User] = ()
+    action: str = ""
+    parameters: Mapping[str, Any] | None = None
+
+
+@transaction.atomic
+def ask(*, request: Request, at: datetime) -> Approval:
+    """Write a request with the authority that it needs, or return the one made under its key (see `services`)."""
+    matter = Matter.objects.get(slug=request.matter)
+    approval = _asked(request, matter, at)
+    with connection.cursor() as cursor:  # so that two halves of one contract, asked for at once, see each other
+        cursor.execute(
+            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"approval/{matter.slug}/{request.unit.slug}"]
+        )
+    if known := Approval.objects.filter(key=request.key).first():
+        return _same_request(known, approval)
+    version = matrix.matrix_at(at)
+    if version is None:
+        raise NoAuthorityError(_("No authority matrix is in force."))
+    approval.version, approval.judged = version, _judged(approval)
+    rules = list(Rule.objects.covering(version, matter, approval.judged))
+    if not rules:
+        raise NoAuthorityError(_("Nobody may decide %(matter)s at this value.") % {"matter": matter.name})
+    approval.by_rule = rules[0].office.slug == ENVELOPE
+    if approval.by_rule:
+        approval.state, approval.settled_at = Approval.State.APPROVED.value, at
+    else:
+        approval.remind_at = at + timedelta(hours=matter.sla_hours) / 2
+    approval.save(force_insert=True)
+    if approval.by_rule:
+        _add_level(approval, rules[0], Level.Cause.REQUIRED, at)
+    else:
+        rest = add_levels(approval=approval, rules=rules, cause=Level.Cause.REQUIRED, at=at)
+        approval.escalate_at = approval.due_at if rest else None
+        approval.save(update_fields=["escalate_at"])
+    telling.record(
+        approval, actor=approval.actor, action="approval.request", details=telling.request_details(approval)
+    )
+    if approval.by_rule:
+        telling.tell(approval, at)
+    return approval
+
+
+def _asked(request: Request, matter: Matter, at: datetime) -> Approval:
+    """The approval as it was asked for, checked but not yet judged."""
+    amount = matter.measure == Matter.Measure.AMOUNT
+    value = abs(request.value) if matter.measure == Matter.Measure.PERCENT else request.value
+    if not value.is_finite() or not 0 <= value < TOO_LARGE:
+        raise ValueError(_("A value is a number from 0."))
+    if amount and (request.fx_rate <= 0 or (request.currency == EURO and request.fx_rate != 1)):
+        raise ValueError(_("The rate is the euros for one of the currency: 1 for EUR."))
+    parameters = dict(request.parameters or {})
+    if request.action:
+        actions.action_named(request.action).verify(parameters)
+    return Approval(
+        key=request.key,
+        matter=matter,
+        unit=request.unit,
+        value=value.quantize(EXACT),
+        currency=request.currency if amount else "",
+        fx_rate=request.fx_rate if amount else Decimal(1),
+        counterparty=offices.party(request.counterparty),
+        parties=sorted({person.pk for person in request.parties}),
+        title=request.title,
+        reason=request.reason,
+        requester=request.requester,
+        actor=request.requester.get_username() if request.requester else request.actor,
+        action=request.action,
+        parameters=parameters,
+        digest=audit.digest(parameters),
+        requested_at=at,
+        due_at=at + timedelta(hours=matter.sla_hours),
+        expires_at=at + timedelta(hours=matter.expiry_hours),
+    )
+
+
+def _same_request(known: Approval, again: Approval) -> Approval:
+    compared = ("matter_id", "unit_id", "value", "currency", "counterparty", "actor", "action", "digest")
+    if any(getattr(known, name) != getattr(again, name) for name in compared):
+        raise KeyInUseError(_("Another request was made under the key %(key)s.") % {"key": known.key})
+    return known
+
+
+def _judged(approval: Approval) -> Decimal:
+    """The value that is judged: in euros, with what was asked for in the last 30 days where that is added up."""
+    value = approval.value * approval.fx_rate
+    if approval.matter.anti_splitting:
+        before = Approval.objects.counted_with(approval, approval.requested_at - SPLIT_WINDOW)
+        value += before.aggregate(sum=Sum(F("value") * F("fx_rate")))["sum"] or 0
+    return value.quantize(EXACT)
+
+
+def add_levels(*, approval: Approval, rules: Iterable[Rule], cause: Level.Cause, at: datetime) -> list[Rule]:
+    """Add the first rule's office, and those above it while too few people may decide; return the rules left."""
+    rest = list(rules)
+    while rest:
+        _add_level(approval, rest.pop(0), cause, at)
+        cause = Level.Cause.SHORT
+        if _can_be_met(approval, at):
+            break
+    return rest
+
+
+def _add_level(approval: Approval, rule: Rule, cause: Level.Cause, at: datetime) -> Level:
+    people = judging.eligible(approval, rule.office, at)
+    required = 0 if approval.by_rule else rule.required or judging.majority(len(people))
+    return Level.objects.create(
+        approval=approval,
+        office=rule.office,
+        rule=rule,
+        required=required,
+        majority=rule.required is None,
+        eligible=sorted(people),
+        cause=cause,
+        since=at,
+    )
+
+
+def _can_be_met(approval: Approval, at: datetime) -> bool:
+    levels = list(approval.levels.select_related("office"))
+    able = {level.office: judging.eligible(approval, level.office, at) for level in levels}
+    return any(
+        len(set[int]().union(*(able[office] for office in judging.counting_towards(level.office, list(able)))))
+        >= level.required
+        for level in levels
+    )
