@@ -219,6 +219,8 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "portal.example.com",
     "BEHIND_TLS_PROXY": "1",
     "CHAOS_ENABLED": "0",
+    "MFA_REQUIRED": "staff",
+    "EMAIL_URL": "smtp://portal:secret@mail.example.com:587/?tls=1",
 }
 
 
