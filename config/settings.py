@@ -222,7 +222,7 @@ AUTH_PASSWORD_VALIDATORS = [
 ]
 PASSWORD_RESET_TIMEOUT = 3600
 AUTHENTICATION_BACKENDS = ["iam.access.backends.PeopleBackend"]
-SESSION_ENGINE = "django.contrib.sessions.backends.cached_db"
+SESSION_ENGINE = "iam.access.session_store"
 SESSION_COOKIE_AGE = 12 * 3600  # at most; iam.access.sessions ends a session earlier
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"

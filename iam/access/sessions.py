@@ -4,24 +4,19 @@ A session ends `IDLE_SECONDS` after its last page and `LIMIT_SECONDS` after its 
 are told to the session store, so that an ended session is not loaded any more, wherever it is asked for.
 """
 
-import logging
 import time
-from importlib import import_module
 from typing import Any
 
 from allauth.usersessions.models import UserSession
-from django.conf import settings
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils import timezone
-from redis.exceptions import RedisError
 
 from audit import services as audit
 from iam.access.models import User
-
-log = logging.getLogger("iam.access.sessions")
+from iam.access.session_store import SessionStore
 
 IDLE_SECONDS = 2 * 3600
 LIMIT_SECONDS = 12 * 3600
@@ -85,13 +80,10 @@ def end_sessions(*, user: User, actor: str, but: str = "", only: int | None = No
     rows: QuerySet[Any] = UserSession.objects.filter(user=user).exclude(session_key=but)
     if only is not None:
         rows = rows.filter(pk=only)
-    store = import_module(settings.SESSION_ENGINE).SessionStore()
+    store = SessionStore()
     ended = 0
     for row in rows.select_for_update():
-        try:
-            store.delete(row.session_key)
-        except RedisError:
-            log.warning("A session ended, but the cache does not answer: it may last a minute longer.")
+        store.delete(row.session_key)
         row.delete()
         ended += 1
     if ended:
