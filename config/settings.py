@@ -46,6 +46,7 @@ def env_number(name: str, default: float) -> float:
 DATA_DIR = Path(env("DATA_DIR") or BASE_DIR / "var")
 DEBUG = env_bool("DEBUG")
 SECRET_KEY = env("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS")  # former ones, while what they protect is still in use
 PORTAL_URL = env("PORTAL_URL", "http://localhost:8000").rstrip("/")
 # Origin of the live process; `:port` is the page's own host under another port; empty: same origin, behind a proxy.
 LIVE_URL = env("LIVE_URL").rstrip("/")

@@ -16,6 +16,7 @@ from django.urls import reverse
 from django.utils.encoding import force_bytes
 
 from iam.access import claims, sessions
+from iam.access.confirmation import note_confirmation
 from iam.access.middleware import LANGUAGE_COOKIE
 from iam.access.models import User
 
@@ -52,6 +53,7 @@ class AccountAdapter(DefaultAccountAdapter):
         user.backend = BACKEND
         super().login(request, user)
         sessions.begin(request)
+        note_confirmation(request)
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """Return the redirect to where the person was headed, with the language that they chose once."""

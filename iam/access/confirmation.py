@@ -9,10 +9,9 @@ from urllib.parse import urlencode
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 
-from iam.access.sessions import CONFIRMED
-
 P = ParamSpec("P")
 View = Callable[Concatenate[HttpRequest, P], HttpResponse]
+CONFIRMED = "confirmed_at"  # in the session: when the person last showed who they are
 MINUTES = 10
 
 

@@ -21,14 +21,12 @@ from iam.access.session_store import SessionStore
 IDLE_SECONDS = 2 * 3600
 LIMIT_SECONDS = 12 * 3600
 TOUCH_SECONDS = 60  # a session is written once a minute at most
-SIGNED_IN, TOUCHED, CONFIRMED = "signed_in_at", "touched_at", "confirmed_at"
+SIGNED_IN, TOUCHED = "signed_in_at", "touched_at"
 
 
 def begin(request: HttpRequest) -> None:
-    """Start the limits of a session whose person has just shown who they are, and enter it in their list."""
-    now = int(time.time())
-    for key in (SIGNED_IN, TOUCHED, CONFIRMED):
-        request.session[key] = now
+    """Start the limits of a session that has just begun, and enter it in its person's list."""
+    request.session[SIGNED_IN] = request.session[TOUCHED] = int(time.time())
     request.session.set_expiry(min(IDLE_SECONDS, LIMIT_SECONDS))
     UserSession.objects.create_from_request(request)
 

@@ -1,11 +1,13 @@
 """Sign-in by an identity provider: a real one, started here, with its redirects followed as a browser does."""
 
+import time
 from collections.abc import Iterator
 from typing import Any
 from urllib.parse import urlsplit
 
 import pytest
 import requests
+from allauth.mfa.totp.internal import auth as totp
 from allauth.socialaccount.models import SocialAccount
 from django.conf import LazySettings
 from django.test import Client
@@ -13,6 +15,7 @@ from django.test import Client
 from audit.models import LedgerEntry
 from holding.models import Unit
 from holding.tests.factories import make_holding
+from iam.access import mfa
 from iam.access.models import AccessRole, GroupMapping, RoleBinding, User
 from iam.access.tests.factories import make_person
 from portal.tests.identity_provider import RunningProvider
@@ -227,6 +230,35 @@ def test_a_cancelled_sign_in_and_one_that_did_not_begin_here_open_nothing(
 @pytest.mark.usefixtures("provider", "auditors")
 def test_a_foreign_destination_is_not_followed(client: Client) -> None:
     assert sign_in(client, "//evil.example/").headers["Location"] == "/"
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_who_has_no_password_confirms_by_signing_in_again(client: Client) -> None:
+    sign_in(client)
+    session = client.session
+    session["confirmed_at"] -= 601
+    session.save()
+    assert client.get("/account/tokens/").headers["Location"] == "/account/confirm/?next=%2Faccount%2Ftokens%2F"
+    page = client.get("/account/confirm/?next=/account/tokens/").content
+    assert b"Sign in again with Example" in page
+    assert client.post("/account/confirm/", {"password": "", "next": "/account/tokens/"}).status_code == 422
+    assert sign_in(client, "/account/tokens/").headers["Location"] == "/account/tokens/"
+    assert client.get("/account/tokens/").status_code == 200
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_a_second_step_here_is_asked_for_after_the_provider_too(client: Client) -> None:
+    sign_in(client)
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    number = int(time.time()) // 30
+    user = User.objects.get(username="eva")
+    codes = [totp.format_hotp_value(totp.hotp_value(secret, number + step)) for step in (-1, 0)]
+    mfa.add_app(user=user, secret=secret, code=codes[0])
+    client.post("/sign-out/")
+    assert sign_in(client, "/account/").headers["Location"] == "/sign-in/second-step/"
+    assert client.get("/account/").status_code == 302
+    assert client.post("/sign-in/second-step/", {"code": codes[1]}).headers["Location"] == "/account/"
+    assert client.get("/account/").status_code == 200
 
 
 @pytest.mark.usefixtures("provider")

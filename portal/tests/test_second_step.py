@@ -2,6 +2,7 @@
 
 import re
 import time
+from io import StringIO
 from typing import Any
 
 import pytest
@@ -9,6 +10,7 @@ from allauth.mfa.models import Authenticator
 from allauth.mfa.totp.internal import auth as totp
 from cryptography.fernet import InvalidToken
 from django.conf import LazySettings
+from django.core.management import CommandError, call_command
 from django.test import Client
 
 from audit.models import LedgerEntry
@@ -33,7 +35,7 @@ def client() -> Client:
 
 def code(secret: str = SECRET, *, steps: int = 0) -> str:
     """The code that an app with the secret shows, `steps` half minutes from now."""
-    return totp.format_hotp_value(totp.hotp_value(secret, int(time.time()) // 30 + steps))
+    return str(totp.format_hotp_value(totp.hotp_value(secret, int(time.time()) // 30 + steps)))
 
 
 def sign_in(client: Client, name: str = "ana", target: str = "") -> Any:
@@ -304,6 +306,18 @@ def test_a_confirmation_is_guessed_five_times_at_most(client: Client) -> None:
     for _ in range(attempts.MOST_PER_NAME):
         client.post("/account/confirm/", {"password": "wrong"})
     assert client.post("/account/confirm/", {"password": PASSWORD}).status_code == 429
+
+
+def test_the_operator_removes_what_somebody_has_lost(client: Client) -> None:
+    make_enrolled()
+    sign_in(client)
+    client.post("/sign-in/second-step/", {"code": code()})
+    call_command("forget_second_steps", "ana", stdout=StringIO())
+    assert client.get("/account/").status_code == 302
+    assert sign_in(client).headers["Location"] == "/"
+    assert LedgerEntry.objects.filter(action="mfa.forget", actor="operator").count() == 1
+    with pytest.raises(CommandError):
+        call_command("forget_second_steps", "nobody")
 
 
 def test_secrets_are_read_under_a_former_key_only_while_it_is_named(settings: LazySettings) -> None:

@@ -88,7 +88,7 @@ def rank_sum(first: list[float], second: list[float]) -> float:
     ranks = sum(place for place, (_value, which) in enumerate(ranked, start=1) if which == 0)
     n, m = len(first), len(second)
     expected, spread = n * (n + m + 1) / 2, (n * m * (n + m + 1) / 12) ** 0.5
-    return abs(ranks - expected) / spread
+    return float(abs(ranks - expected) / spread)
 
 
 def test_an_unknown_name_takes_as_long_as_a_wrong_password(client: Client, settings: Any) -> None:
