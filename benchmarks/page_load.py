@@ -33,7 +33,7 @@ def prepare(superuser_url: str) -> dict[str, str]:
     issue_token(user=user, name="benchmark", token=TOKEN, expires_at=None, actor="benchmark")
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
-    session[BACKEND_SESSION_KEY] = "iam.access.backends.GrantsBackend"
+    session[BACKEND_SESSION_KEY] = "iam.access.backends.PeopleBackend"
     session[HASH_SESSION_KEY] = user.get_session_auth_hash()
     session.save()
     with psycopg.connect(superuser_url, autocommit=True) as superuser:

@@ -247,12 +247,60 @@ def _broker(told: dict[str, str]) -> Messages:
         yield Error(cause, "Set maxmemory-policy noeviction.", id="claytom.E082")
 
 
+def people(app_configs: Any, **kwargs: Any) -> list[CheckMessage]:
+    """Check MFA_REQUIRED, the identity provider and the mail server."""
+    return [*_second_steps(), *_provider(), *_mail()]
+
+
+def _second_steps() -> Messages:
+    if settings.MFA_REQUIRED not in {"staff", "all", "none"}:
+        cause = f"MFA_REQUIRED is “{settings.MFA_REQUIRED}”: nobody would be asked for a second step."
+        yield Error(cause, "Set it to staff, all or none.", id="claytom.E090")
+    elif settings.MFA_REQUIRED == "none" and not is_loopback(settings.PORTAL_URL):
+        cause = "MFA_REQUIRED is none: a stolen password alone opens the administration."
+        yield Warning(cause, "Set MFA_REQUIRED=staff, or all.", id="claytom.W091")
+
+
+def _provider() -> Messages:
+    names = ("OIDC_NAME", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
+    missing = [name for name in names if not getattr(settings, name)]
+    if missing and len(missing) < len(names):
+        cause = f"The identity provider is half configured: {', '.join(missing)} not set."
+        yield Error(cause, f"Set {', '.join(missing)}, or none of {', '.join(names)}.", id="claytom.E092")
+    issuer = settings.OIDC_ISSUER
+    if issuer and (
+        not _is_url(issuer) or (urlsplit(issuer).scheme == "http" and not is_loopback(settings.OIDC_ISSUER))
+    ):
+        cause = f"OIDC_ISSUER is “{issuer}”: who can change its answers could sign in as anybody."
+        yield Error(cause, "Write it as https://login.example.com/realm", id="claytom.E093")
+
+
+def _mail() -> Messages:
+    url = urlsplit(settings.EMAIL_URL)
+    if settings.EMAIL_URL and (url.scheme not in {"smtp", "smtps"} or not url.hostname):
+        cause = f"EMAIL_URL begins with “{url.scheme}:”, not with smtp: or smtps:."
+        remedy = "Write it as smtp://portal:…@mail.example.com:587/?tls=1"
+        yield Error(cause, remedy, id="claytom.E094")
+    elif settings.EMAIL_URL and url.password and not settings.EMAIL_USE_TLS and not settings.EMAIL_USE_SSL:
+        if not is_loopback(settings.EMAIL_URL):
+            cause = "EMAIL_URL has a password and no TLS: it would travel in clear."
+            yield Error(cause, "Add ?tls=1, or write smtps://", id="claytom.E095")
+    elif not settings.EMAIL_URL and not is_loopback(settings.PORTAL_URL):
+        cause = "EMAIL_URL is not set: invitations and new passwords stay in files of this machine."
+        yield Warning(cause, "Set EMAIL_URL=smtp://portal:…@mail.example.com:587/?tls=1", id="claytom.W096")
+
+
+def _is_url(text: str) -> bool:
+    return urlsplit(text).scheme in {"http", "https"} and bool(urlsplit(text).hostname)
+
+
 CHECKS: tuple[tuple[Callable[..., list[CheckMessage]], str], ...] = (
     (secrets, checks.Tags.security),
     (address, checks.Tags.security),
     (servers, checks.Tags.compatibility),
     (numbers, checks.Tags.compatibility),
     (tasks, checks.Tags.async_support),
+    (people, checks.Tags.security),
     (database, checks.Tags.database),
     (broker, checks.Tags.database),
 )

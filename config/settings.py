@@ -6,7 +6,7 @@ Defaults are the secure ones. What is missing or contradictory is reported by `c
 import os
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, unquote, urlsplit
 
 import dj_database_url
 from csp.constants import NONE, SELF
@@ -46,6 +46,7 @@ def env_number(name: str, default: float) -> float:
 DATA_DIR = Path(env("DATA_DIR") or BASE_DIR / "var")
 DEBUG = env_bool("DEBUG")
 SECRET_KEY = env("SECRET_KEY")
+SECRET_KEY_FALLBACKS = env_list("SECRET_KEY_FALLBACKS")  # former ones, while what they protect is still in use
 PORTAL_URL = env("PORTAL_URL", "http://localhost:8000").rstrip("/")
 # Origin of the live process; `:port` is the page's own host under another port; empty: same origin, behind a proxy.
 LIVE_URL = env("LIVE_URL").rstrip("/")
@@ -68,6 +69,11 @@ INSTALLED_APPS = [
     "subsidiaries.replacement",
     "subsidiaries.performance",
     "iam.authority",
+    "allauth.account",  # before iam.access, which takes their tables off the admin
+    "allauth.mfa",
+    "allauth.socialaccount",
+    "allauth.socialaccount.providers.openid_connect",
+    "allauth.usersessions",
     "iam.access.apps.AccessConfig",
     "holding",
     "bus",
@@ -97,6 +103,10 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "allauth.account.middleware.AccountMiddleware",
+    "iam.access.signed_in.session_limits",
+    "iam.access.signed_in.time_zone",
+    "iam.access.signed_in.second_step_first",
     "iam.access.middleware.gate",
     "django.contrib.messages.middleware.MessageMiddleware",
     "django.middleware.clickjacking.XFrameOptionsMiddleware",
@@ -213,7 +223,6 @@ CELERY_BEAT_SCHEDULE = {
 
 # --- people ----------------------------------------------------------------------------------------------
 AUTH_USER_MODEL = "access.User"
-AUTHENTICATION_BACKENDS = ["iam.access.backends.GrantsBackend"]
 LOGIN_URL = "sign-in"
 LOGIN_REDIRECT_URL = "overview"
 LOGOUT_REDIRECT_URL = "sign-in"
@@ -223,7 +232,9 @@ AUTH_PASSWORD_VALIDATORS = [
     {"NAME": "django.contrib.auth.password_validation.MinimumLengthValidator", "OPTIONS": {"min_length": 12}},
     {"NAME": "django.contrib.auth.password_validation.CommonPasswordValidator"},
 ]
-SESSION_COOKIE_AGE = 12 * 3600
+PASSWORD_RESET_TIMEOUT = 3600
+SESSION_ENGINE = "iam.access.session_store"
+SESSION_COOKIE_AGE = 12 * 3600  # at most; iam.access.sessions ends a session earlier
 SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SAMESITE = "Lax"
 SESSION_COOKIE_NAME = "__Host-session" if HTTPS else "session"
@@ -236,6 +247,43 @@ SECURE_HSTS_INCLUDE_SUBDOMAINS = SECURE_HSTS_PRELOAD = HTTPS
 SECURE_REFERRER_POLICY = "same-origin"
 X_FRAME_OPTIONS = "DENY"
 CSRF_FAILURE_VIEW = "portal.views.errors.csrf_failure"
+
+# --- second steps and the identity provider (django-allauth; its pages and rules are not used) -----------
+MFA_REQUIRED = env("MFA_REQUIRED", "none") or "none"  # staff, all, none
+MFA_ADAPTER = "iam.access.adapters.MfaAdapter"
+MFA_SUPPORTED_TYPES = ["totp", "webauthn", "recovery_codes"]
+MFA_TOTP_TOLERANCE = 1  # steps of 30 s that a clock may be off
+MFA_RECOVERY_CODE_DIGITS = 12
+ACCOUNT_ADAPTER = "iam.access.adapters.AccountAdapter"
+ACCOUNT_LOGIN_METHODS = {"username"}
+ACCOUNT_SIGNUP_FIELDS = ["username*", "password1*"]
+ACCOUNT_EMAIL_VERIFICATION = "none"
+ACCOUNT_RATE_LIMITS = False  # portal.attempts counts
+ALLAUTH_TRUSTED_PROXY_COUNT = 1 if env_bool("BEHIND_TLS_PROXY") else 0
+OIDC_NAME = env("OIDC_NAME")
+OIDC_ISSUER = env("OIDC_ISSUER")
+OIDC_CLIENT_ID = env("OIDC_CLIENT_ID")
+OIDC_CLIENT_SECRET = env("OIDC_CLIENT_SECRET")
+OIDC_GROUPS_CLAIM = env("OIDC_GROUPS_CLAIM", "groups") or "groups"
+SOCIALACCOUNT_ADAPTER = "iam.access.adapters.ProviderAdapter"
+SOCIALACCOUNT_LOGIN_ON_GET = True  # a form that leads to another origin is refused by form-action
+SOCIALACCOUNT_PROVIDERS: dict[str, Any] = {
+    "openid_connect": {
+        "OAUTH_PKCE_ENABLED": True,
+        "SCOPE": ["openid", "profile", "email"],
+        "APPS": [
+            {
+                "provider_id": "provider",
+                "name": OIDC_NAME,
+                "client_id": OIDC_CLIENT_ID,
+                "secret": OIDC_CLIENT_SECRET,
+                "settings": {"server_url": OIDC_ISSUER},
+            }
+        ]
+        if OIDC_ISSUER and OIDC_CLIENT_ID
+        else [],
+    }
+}
 
 
 def _live_sources() -> list[str]:
@@ -259,6 +307,23 @@ CONTENT_SECURITY_POLICY = {
         "frame-ancestors": [NONE],
     }
 }
+
+# --- mail ------------------------------------------------------------------------------------------------
+EMAIL_URL = env("EMAIL_URL")  # smtp://user:password@host:587/?tls=1, or smtps://...:465; empty: kept in MAIL_DIR
+MAIL_DIR = DATA_DIR / "mail"
+DEFAULT_FROM_EMAIL = env("EMAIL_FROM") or f"portal@{urlsplit(PORTAL_URL).hostname or 'localhost'}"
+EMAIL_BACKEND = "django.core.mail.backends.smtp.EmailBackend" if EMAIL_URL else "iam.access.mail.FolderBackend"
+_mail = urlsplit(EMAIL_URL)
+EMAIL_HOST = _mail.hostname or "localhost"
+EMAIL_USE_SSL = _mail.scheme == "smtps"
+EMAIL_USE_TLS = not EMAIL_USE_SSL and parse_qs(_mail.query).get("tls") == ["1"]
+try:
+    EMAIL_PORT = _mail.port or (465 if EMAIL_USE_SSL else 587)
+except ValueError as error:
+    raise ImproperlyConfigured(f"EMAIL_URL has a port that is none. {error}") from error
+EMAIL_HOST_USER = unquote(_mail.username or "")
+EMAIL_HOST_PASSWORD = unquote(_mail.password or "")
+EMAIL_TIMEOUT = 10
 
 # --- words, time, files ----------------------------------------------------------------------------------
 LANGUAGE_CODE = "es"

@@ -5,6 +5,7 @@ from django.urls import include, path
 
 urlpatterns = [
     path("", include("portal.urls")),
+    path("", include("portal.account_urls")),
     path("api/", include("config.api")),
     path("admin/", admin.site.urls),
 ]

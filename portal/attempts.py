@@ -8,6 +8,7 @@ import time
 from hashlib import sha256
 
 from django.core.cache import cache
+from django.utils.translation import ngettext
 from redis.exceptions import RedisError
 
 log = logging.getLogger("portal.sign_in")
@@ -28,6 +29,17 @@ def seconds_to_wait(*, name: str, address: str) -> int:
     if all(count < limits[key] for key, count in counts.items()):
         return 0
     return WINDOW_SECONDS - int(time.time()) % WINDOW_SECONDS
+
+
+def refusal(wait: int) -> str:
+    """Return the sentence that says how long (seconds) to wait."""
+    minutes = -(-wait // 60)
+    sentence = ngettext(
+        "Too many attempts. Try again in %(count)d minute.",
+        "Too many attempts. Try again in %(count)d minutes.",
+        minutes,
+    )
+    return sentence % {"count": minutes}
 
 
 def note_failure(*, name: str, address: str) -> None:

@@ -66,6 +66,12 @@ class TestServers:
             CHAOS_ENABLED="1",
             AGENTS_PER_SUBSIDIARY="",
             CLOCK_SPEED="1",
+            MFA_REQUIRED="none",
+            OIDC_NAME="",
+            OIDC_ISSUER="",
+            OIDC_CLIENT_ID="",
+            OIDC_CLIENT_SECRET="",
+            EMAIL_URL="",
         )
 
     @property

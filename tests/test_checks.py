@@ -30,7 +30,9 @@ def set_all(settings: LazySettings, values: dict[str, Any]) -> None:
         setattr(settings, name, value)
 
 
-@pytest.mark.parametrize("check", [checks.address, checks.servers, checks.numbers, checks.tasks, checks.secrets])
+@pytest.mark.parametrize(
+    "check", [checks.address, checks.servers, checks.numbers, checks.tasks, checks.secrets, checks.people]
+)
 def test_the_settings_of_the_tests_are_in_order(check: Check, settings: LazySettings) -> None:
     settings.SECRET_KEY = KEY
     assert ids(check(None)) == []
@@ -104,6 +106,37 @@ def test_servers(values: dict[str, Any], expected: list[str], settings: LazySett
 def test_numbers(values: dict[str, Any], expected: str, settings: LazySettings) -> None:
     set_all(settings, values)
     assert ids(checks.numbers(None)) == [expected]
+
+
+OIDC = {
+    "OIDC_NAME": "Example",
+    "OIDC_ISSUER": "https://login.example.com",
+    "OIDC_CLIENT_ID": "portal",
+    "OIDC_CLIENT_SECRET": "secret",
+}
+PEOPLE = {"MFA_REQUIRED": "staff", "EMAIL_URL": "smtp://mail.example.com", **PUBLIC}
+
+
+@pytest.mark.parametrize(
+    ("values", "expected"),
+    [
+        ({}, []),
+        (OIDC, []),
+        ({"MFA_REQUIRED": "sometimes"}, ["claytom.E090"]),
+        ({"MFA_REQUIRED": "none"}, ["claytom.W091"]),
+        ({**OIDC, "OIDC_CLIENT_SECRET": ""}, ["claytom.E092"]),
+        ({"OIDC_ISSUER": "https://login.example.com"}, ["claytom.E092"]),
+        ({**OIDC, "OIDC_ISSUER": "login.example.com"}, ["claytom.E093"]),
+        ({**OIDC, "OIDC_ISSUER": "http://login.example.com"}, ["claytom.E093"]),
+        ({**OIDC, "OIDC_ISSUER": "http://localhost:9000"}, []),
+        ({"EMAIL_URL": "mail.example.com"}, ["claytom.E094"]),
+        ({"EMAIL_URL": "smtp://portal:secret@mail.example.com"}, ["claytom.E095"]),
+        ({"EMAIL_URL": ""}, ["claytom.W096"]),
+    ],
+)
+def test_people(values: dict[str, Any], expected: list[str], settings: LazySettings) -> None:
+    set_all(settings, {**PEOPLE, **values})
+    assert ids(checks.people(None)) == expected
 
 
 @pytest.mark.parametrize("agents", [35, 100, 1500])
@@ -219,6 +252,8 @@ PRODUCTION = {
     "ALLOWED_HOSTS": "portal.example.com",
     "BEHIND_TLS_PROXY": "1",
     "CHAOS_ENABLED": "0",
+    "MFA_REQUIRED": "staff",
+    "EMAIL_URL": "smtp://portal:secret@mail.example.com:587/?tls=1",
 }
 
 

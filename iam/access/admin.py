@@ -2,6 +2,10 @@
 
 import secrets
 
+from allauth.account.models import EmailAddress
+from allauth.mfa.models import Authenticator
+from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
+from allauth.usersessions.models import UserSession
 from django.contrib import admin, messages
 from django.db.models import QuerySet
 from django.http import HttpRequest
@@ -12,6 +16,9 @@ from iam.access.forms import PersonForm, TokenForm
 from iam.access.models import ApiToken, User
 
 TOKEN_BYTES = 32
+for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken, UserSession):
+    if admin.site.is_registered(model):
+        admin.site.unregister(model)  # people change these on their own pages; some hold secrets
 
 
 def actor(request: HttpRequest) -> str:

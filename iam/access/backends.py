@@ -10,8 +10,11 @@ from holding.models import Unit
 from iam.access.models import User
 
 
-class GrantsBackend(ModelBackend):
-    """Sign-in by name and password; permissions by role bindings, for the account that acts now."""
+class PeopleBackend(ModelBackend):
+    """Sign-in of people by name and password; permissions by role bindings, for the account that acts now.
+
+    An unknown name costs as much time as a known one.
+    """
 
     def user_can_authenticate(self, user: Any) -> bool:
         """Return whether it may sign in: an active person. Services and agents show tokens."""

@@ -155,7 +155,7 @@ class RoleBinding(models.Model):
     @property
     def namespace(self) -> str:
         """The namespace it is for: `holding`, or `subs-<slug>`."""
-        return "holding" if self.unit is None else self.unit.namespace
+        return "holding" if self.unit_id is None else self.unit.namespace if self.unit else ""
 
 
 class GroupMapping(models.Model):

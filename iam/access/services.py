@@ -1,5 +1,6 @@
 """Writes of people and tokens."""
 
+from collections.abc import Sequence
 from datetime import datetime
 from hashlib import sha256
 from typing import Any
@@ -9,7 +10,9 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from audit import services as audit
+from holding.models import Unit
 from iam.access.models import AccessRole, ApiToken, RoleBinding, User
+from iam.access.sessions import end_sessions
 
 ADMINISTRATOR = "administrator"  # the role
 FIRST_TOKEN = "first-start"  # noqa: S105 - the name of a token
@@ -31,6 +34,7 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
     if not user.check_password(password):
         user.set_password(password)
         user.save(update_fields=["password"])
+        end_sessions(user=user, actor=actor)
         changed = True
     if not user.bindings.in_force().filter(role__slug=ADMINISTRATOR, unit=None).exists():
         role = AccessRole.objects.get(slug=ADMINISTRATOR)
@@ -109,6 +113,8 @@ def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any
     user.save()
     if not administrators().exists():
         raise LastAdministratorError
+    if password or not user.is_active:
+        end_sessions(user=user, actor=actor)
     audit.record(
         actor=actor,
         action="person.update",
@@ -121,14 +127,38 @@ def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any
 
 
 @transaction.atomic
-def issue_token(*, user: User, name: str, token: str, expires_at: datetime | None, actor: str) -> ApiToken:
-    """Store a new token of a person under a name that the person has not used yet (IntegrityError otherwise)."""
-    issued = ApiToken.objects.create(user=user, name=name, digest=token_digest(token), expires_at=expires_at)
+def issue_token(
+    *,
+    user: User,
+    name: str,
+    token: str,
+    expires_at: datetime | None,
+    actor: str,
+    permissions: Sequence[str] = (),
+    unit: Unit | None = None,
+) -> ApiToken:
+    """Store a new token of a person under a name that the person has not used yet (IntegrityError otherwise).
+
+    It is good for these permissions (none: all that its account has) and for this unit (None: for all).
+    """
+    issued = ApiToken.objects.create(
+        user=user,
+        name=name,
+        digest=token_digest(token),
+        expires_at=expires_at,
+        permissions=list(permissions),
+        unit=unit,
+    )
     audit.record(
         actor=actor,
         action="token.issue",
         object=f"person/{user.pk}",
-        details={"name": name, "expires": expires_at.isoformat() if expires_at else None},
+        details={
+            "name": name,
+            "expires": expires_at.isoformat() if expires_at else None,
+            "permissions": list(permissions),
+            "unit": unit.slug if unit else None,
+        },
     )
     return issued
 

@@ -51,21 +51,22 @@ def signed(share: float | None) -> str:
 
 @register.simple_tag
 def when(moment: datetime | None, form: str = "short") -> str | SafeString:
-    """Return a `<time>` in UTC: `clock` 16:42:07; `short` adds the day unless it is today;
-    `full` is the same in every language, since the live stream rewrites it."""
+    """Return a `<time>` in the reader's time zone: `clock` 16:42:07; `short` adds the day unless it is today.
+    `full` is in UTC, the same for everybody, since the live stream rewrites it."""
     if moment is None:
         return NO_VALUE
     utc = timezone.localtime(moment, timezone.get_default_timezone())
-    clock = utc.strftime("%H:%M:%S")
-    day = utc.strftime("%Y-%m-%d") if form == "full" else date_format(utc, "j M")
-    today = utc.date() == timezone.now().date()
+    shown = utc if form == "full" else timezone.localtime(moment)
+    clock = shown.strftime("%H:%M:%S")
+    day = shown.strftime("%Y-%m-%d") if form == "full" else date_format(shown, "j M")
+    today = shown.date() == timezone.localtime().date()
     text = clock if form == "clock" or (form == "short" and today) else f"{day} {clock}"
     if form == "full":
         text += " UTC"
     return format_html(
         '<time datetime="{}" title="{}">{}</time>',
         utc.isoformat(timespec="seconds"),
-        f"{utc:%Y-%m-%d} {clock} UTC",
+        f"{utc:%Y-%m-%d %H:%M:%S} UTC",
         text,
     )
 

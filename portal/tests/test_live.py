@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_KEY
-from django.contrib.sessions.backends.db import SessionStore
 
 from iam.access.models import User
+from iam.access.session_store import SessionStore
 from iam.access.tests.factories import make_person
 from portal.live import allowed_origin, session_key
 from portal.tests.factories import make_replacements
@@ -20,7 +20,7 @@ from portal.tests.processes import Portal
 def make_session(person: User, *, seconds: int = 600) -> str:
     session = SessionStore()
     session[SESSION_KEY] = str(person.pk)
-    session[BACKEND_SESSION_KEY] = "iam.access.backends.GrantsBackend"
+    session[BACKEND_SESSION_KEY] = "iam.access.backends.PeopleBackend"
     session[HASH_SESSION_KEY] = person.get_session_auth_hash()
     session.set_expiry(seconds)
     session.save()

@@ -1,8 +1,11 @@
 """Signing in: clear errors that tell nobody's name, and a limit of attempts."""
 
+import statistics
+import time
 from typing import Any
 
 import pytest
+from django.core.cache import cache
 from django.test import Client
 
 from iam.access.tests.factories import PASSWORD, make_person
@@ -77,6 +80,36 @@ def test_success_forgets_the_failures_of_the_name(client: Client) -> None:
     assert attempt(client).status_code == 302
     client.post("/sign-out/")
     assert attempt(client, password="wrong").status_code == 422
+
+
+def rank_sum(first: list[float], second: list[float]) -> float:
+    """How far apart two samples are, in standard deviations of their rank sum (Mann and Whitney)."""
+    ranked = sorted([(value, 0) for value in first] + [(value, 1) for value in second])
+    ranks = sum(place for place, (_value, which) in enumerate(ranked, start=1) if which == 0)
+    n, m = len(first), len(second)
+    expected, spread = n * (n + m + 1) / 2, (n * m * (n + m + 1) / 12) ** 0.5
+    return float(abs(ranks - expected) / spread)
+
+
+def test_an_unknown_name_takes_as_long_as_a_wrong_password(client: Client, settings: Any) -> None:
+    """With the real hash; the bound is wide, since an answer without a hash takes a tenth of the time."""
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.Argon2PasswordHasher"]
+    make_person()
+    robot = make_person("robot", kind="service", owner=make_person("boss"))
+    robot.set_unusable_password()
+    robot.save()
+    spans: dict[str, list[float]] = {"ana": [], "nobody": [], "robot": []}
+    for _ in range(12):
+        for name, found in spans.items():
+            attempts.forget(name=name)
+            cache.clear()
+            begun = time.perf_counter()
+            assert attempt(client, name, "wrong").status_code == 422
+            found.append(time.perf_counter() - begun)
+    for name in ("nobody", "robot"):
+        apart = rank_sum(spans["ana"], spans[name])
+        close = 0.6 < statistics.median(spans[name]) / statistics.median(spans["ana"]) < 1.7
+        assert apart < 4 or close, (name, apart, spans)
 
 
 def test_sign_out_ends_the_session(client: Client) -> None:

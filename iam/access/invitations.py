@@ -1,0 +1,139 @@
+"""Invitations by e-mail: sent, accepted once within seven days, revoked."""
+
+import secrets
+from datetime import timedelta
+
+from django.conf import settings
+from django.db import transaction
+from django.db.models import QuerySet
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from audit import services as audit
+from holding.models import Unit
+from iam.access import mail
+from iam.access.held import covers
+from iam.access.models import AccessRole, Invitation, RoleBinding, User
+from iam.access.services import create_person, token_digest
+
+VALID_FOR = timedelta(days=7)
+TOKEN_BYTES = 32
+
+
+class InvitationError(ValueError):
+    """The invitation cannot be made, or counts no more; the message says why."""
+
+
+@transaction.atomic
+def invite_person(
+    *,
+    email: str,
+    role: AccessRole | None,
+    unit: Unit | None,
+    invited_by: User,
+    first_name: str = "",
+    last_name: str = "",
+    language: str = "",
+) -> tuple[Invitation, str]:
+    """Return a new invitation and its token, which is stored nowhere; an open one to the same address is revoked.
+
+    Raises InvitationError when somebody has the address, or the role gives what the inviting person has not.
+    """
+    if User.objects.filter(email__iexact=email).exists():
+        raise InvitationError(_("Somebody has this e-mail address already."))
+    if role is not None and not covers(invited_by, role=role, unit=unit):
+        raise InvitationError(_("This role gives more than you have yourself."))
+    for former in open_invitations().filter(email__iexact=email):
+        revoke_invitation(invitation=former, actor=invited_by.username)
+    token = secrets.token_urlsafe(TOKEN_BYTES)
+    invitation = Invitation.objects.create(
+        email=email,
+        first_name=first_name,
+        last_name=last_name,
+        role=role,
+        unit=unit,
+        language=language,
+        digest=token_digest(token),
+        invited_by=invited_by,
+        expires_at=timezone.now() + VALID_FOR,
+    )
+    audit.record(
+        actor=invited_by.username,
+        action="invitation.send",
+        object=f"invitation/{invitation.pk}",
+        details={"email": email, **_gives(invitation)},
+    )
+    return invitation, token
+
+
+def send_invitation(*, invitation: Invitation, token: str) -> None:
+    """Send the link. Raises OSError or SMTPException."""
+    path = reverse("invitation", args=[token])
+    context = {
+        "name": invitation.first_name,
+        "by": invitation.invited_by.name,
+        "address": f"{settings.PORTAL_URL}{path}",
+    }
+    mail.send(to=invitation.email, language=invitation.language, template="invitation", context=context)
+
+
+def open_invitations() -> QuerySet[Invitation]:
+    """Return the invitations that can be accepted now."""
+    return Invitation.objects.filter(
+        accepted_by=None, revoked_at=None, expires_at__gt=timezone.now(), invited_by__is_active=True
+    )
+
+
+def invitation_of_link(token: str) -> Invitation | None:
+    """Return the invitation of a link; None when it expired, was used or revoked, or whoever invited has left."""
+    return (
+        open_invitations().select_related("role", "unit", "invited_by").filter(digest=token_digest(token)).first()
+    )
+
+
+@transaction.atomic
+def accept_invitation(*, token: str, username: str, first_name: str, last_name: str, password: str) -> User:
+    """Create the person, with the clearance and the role that the invitation names.
+
+    Raises InvitationError when it counts no more or gives more than whoever invited has by now, IntegrityError for
+    a username in use.
+    """
+    waiting = open_invitations().select_for_update(of=("self",)).filter(digest=token_digest(token)).first()
+    if waiting is None or User.objects.filter(email__iexact=waiting.email).exists():
+        raise InvitationError(_("This link is not valid any more."))
+    by = waiting.invited_by
+    if waiting.role is not None and not covers(by, role=waiting.role, unit=waiting.unit):
+        raise InvitationError(_("Whoever invited you may not give this role any more. Ask for a new invitation."))
+    user = create_person(
+        username=username,
+        first_name=first_name,
+        last_name=last_name,
+        email=waiting.email,
+        language=waiting.language,
+        cleared=waiting.role is not None,
+        password=password,
+        actor=by.username,
+    )
+    waiting.accepted_by = user
+    waiting.save(update_fields=["accepted_by"])
+    if waiting.role is not None:
+        RoleBinding.objects.create(
+            user=user, role=waiting.role, unit=waiting.unit, granted_by=by, reason=f"invitation/{waiting.pk}"
+        )
+        audit.record(actor=by.username, action="binding.grant", object=f"person/{user.pk}", details=_gives(waiting))
+    audit.record(actor=username, action="invitation.accept", object=f"invitation/{waiting.pk}")
+    return user
+
+
+@transaction.atomic
+def revoke_invitation(*, invitation: Invitation, actor: str) -> None:
+    """Let an open invitation count no more; one that was accepted or revoked stays as it is."""
+    open_rows = Invitation.objects.filter(pk=invitation.pk, accepted_by=None, revoked_at=None)
+    if open_rows.update(revoked_at=timezone.now()):
+        audit.record(actor=actor, action="invitation.revoke", object=f"invitation/{invitation.pk}")
+
+
+def _gives(invitation: Invitation) -> dict[str, str]:
+    namespace = "holding" if invitation.unit is None else invitation.unit.namespace
+    return {"role": invitation.role.slug, "namespace": namespace} if invitation.role else {}

@@ -1,0 +1,11 @@
+"""Tasks of access."""
+
+from celery import shared_task
+
+from iam.access import passwords
+
+
+@shared_task
+def send_reset_links(email: str, language: str) -> None:
+    """Send the links apart from the request, which takes the same time whether somebody has the address or not."""
+    passwords.send_reset_links(email=email, language=language)

@@ -1,0 +1,275 @@
+"""Sign-in by an identity provider: a real one, started here, with its redirects followed as a browser does."""
+
+import time
+from collections.abc import Iterator
+from typing import Any
+from urllib.parse import urlsplit
+
+import pytest
+import requests
+from allauth.mfa.totp.internal import auth as totp
+from allauth.socialaccount.models import SocialAccount
+from django.conf import LazySettings
+from django.test import Client
+
+from audit.models import LedgerEntry
+from holding.models import Unit
+from holding.tests.factories import make_holding
+from iam.access import mfa
+from iam.access.models import AccessRole, GroupMapping, RoleBinding, User
+from iam.access.tests.factories import make_person
+from portal.tests.identity_provider import RunningProvider
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean")]
+
+EVA: dict[str, Any] = {
+    "sub": "eva-1",
+    "email": "eva@example.com",
+    "email_verified": True,
+    "preferred_username": "eva",
+    "given_name": "Eva",
+    "family_name": "Luna",
+    "groups": ["holding-auditors"],
+}
+
+
+@pytest.fixture(scope="module")
+def process() -> Iterator[RunningProvider]:
+    with RunningProvider() as running:
+        yield running
+
+
+@pytest.fixture
+def provider(process: RunningProvider, settings: LazySettings) -> RunningProvider:
+    settings.OIDC_NAME, settings.OIDC_ISSUER = "Example", process.issuer
+    app = {
+        "provider_id": "provider",
+        "name": "Example",
+        "client_id": process.client,
+        "secret": process.secret,
+        "settings": {"server_url": process.issuer},
+    }
+    kind = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {**kind, "APPS": [app]}}
+    process.stand_before(**EVA)
+    return process
+
+
+@pytest.fixture
+def auditors() -> GroupMapping:
+    return GroupMapping.objects.create(group="holding-auditors", role=AccessRole.objects.get(slug="auditor"))
+
+
+@pytest.fixture
+def client() -> Client:
+    return Client(headers={"Accept-Language": "en"})
+
+
+def to_provider(client: Client, target: str = "") -> str:
+    """Go to the provider and return the address to which it sends the browser back."""
+    begun = client.get("/sign-in/provider/", {"next": target} if target else {})
+    assert begun.status_code == 302, begun.content
+    answer = requests.get(begun.headers["Location"], allow_redirects=False, timeout=5)
+    assert answer.status_code == 302, answer.text
+    back = urlsplit(answer.headers["Location"])
+    assert back.path == "/sign-in/oidc/provider/callback/"
+    return f"{back.path}?{back.query}"
+
+
+def sign_in(client: Client, target: str = "") -> Any:
+    return client.get(to_provider(client, target))
+
+
+def bindings() -> set[tuple[str, str]]:
+    return {(row.role.slug, row.namespace) for row in RoleBinding.objects.in_force().select_related("role", "unit")}
+
+
+def test_the_button_is_there_only_with_a_provider(client: Client) -> None:
+    assert b"Sign in with" not in client.get("/sign-in/").content.replace(b"Sign in with a passkey", b"")
+    assert client.get("/sign-in/provider/").status_code == 404
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_a_new_person_is_created_with_the_roles_of_the_groups(client: Client) -> None:
+    assert b"Sign in with Example" in client.get("/sign-in/").content
+    response = sign_in(client, "/account/")
+    assert response.headers["Location"] == "/account/"
+    eva = User.objects.get(username="eva")
+    assert (eva.name, eva.email, eva.cleared, eva.has_usable_password()) == (
+        "Eva Luna", "eva@example.com", True, False,
+    )  # fmt: skip
+    assert bindings() == {("auditor", "holding")}
+    assert RoleBinding.objects.get().source == RoleBinding.Source.CLAIM
+    assert client.get("/account/").status_code == 200
+    actions = list(LedgerEntry.objects.order_by("id").values_list("action", flat=True))
+    assert actions == ["person.create", "person.identity", "binding.grant", "person.update"]
+
+
+@pytest.mark.usefixtures("provider")
+def test_without_a_mapped_group_there_is_no_clearance(client: Client) -> None:
+    response = sign_in(client)
+    assert response.status_code == 302
+    refused = client.get("/")
+    assert refused.status_code == 403
+    assert b"clearance" in refused.content
+    assert not User.objects.get(username="eva").cleared
+
+
+@pytest.mark.usefixtures("auditors")
+def test_what_is_no_more_in_the_claim_is_revoked_at_the_next_sign_in(
+    client: Client, provider: RunningProvider
+) -> None:
+    make_holding(subsidiaries=("pricing",))
+    pricing = Unit.objects.get(slug="pricing")
+    GroupMapping.objects.create(group="pricing", role=AccessRole.objects.get(slug="viewer"), unit=pricing)
+    provider.stand_before(**{**EVA, "groups": ["holding-auditors", "pricing", "unknown"]})
+    sign_in(client)
+    assert bindings() == {("auditor", "holding"), ("viewer", "subs-pricing")}
+    client.post("/sign-out/")
+    provider.stand_before(**{**EVA, "groups": "pricing"})
+    sign_in(client)
+    assert bindings() == {("viewer", "subs-pricing")}
+    provider.stand_before(**{**EVA, "groups": []})
+    client.post("/sign-out/")
+    sign_in(client)
+    assert bindings() == set()
+    assert not User.objects.get(username="eva").cleared
+    assert RoleBinding.objects.exclude(revoked_at=None).count() == 2
+    assert client.get("/").status_code == 403
+
+
+@pytest.mark.usefixtures("provider")
+def test_roles_that_a_person_granted_stay(client: Client) -> None:
+    eva = make_person("eva", email="Eva@Example.com")
+    RoleBinding.objects.create(user=eva, role=AccessRole.objects.get(slug="viewer"), granted_by=make_person("boss"))
+    sign_in(client)
+    assert bindings() == {("viewer", "holding")}
+    assert User.objects.get(username="eva").cleared
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_a_verified_address_finds_the_person_once_and_the_subject_after_that(
+    client: Client, provider: RunningProvider
+) -> None:
+    known = make_person("luna", email="Eva@Example.com", cleared=False)
+    sign_in(client)
+    assert SocialAccount.objects.get().user == known
+    client.post("/sign-out/")
+    provider.stand_before(**{**EVA, "email": "other@example.com"})
+    sign_in(client)
+    assert User.objects.count() == 1
+    assert client.get("/account/").status_code == 200
+
+
+@pytest.mark.parametrize(
+    "person",
+    [
+        {**EVA, "email_verified": False},
+        {**EVA, "email_verified": "true"},
+        {name: value for name, value in EVA.items() if name != "email"},
+    ],
+)
+@pytest.mark.usefixtures("auditors")
+def test_an_address_that_is_not_verified_opens_nothing(
+    client: Client, provider: RunningProvider, person: dict[str, Any]
+) -> None:
+    make_person("luna", email="eva@example.com")
+    provider.stand_before(**person)
+    assert sign_in(client).headers["Location"] == "/sign-in/?problem=refused"
+    assert not SocialAccount.objects.exists()
+    assert client.get("/account/").status_code == 302
+    assert b"may not sign in here" in client.get("/sign-in/?problem=refused").content
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_an_address_of_several_people_opens_nothing(client: Client) -> None:
+    make_person("luna", email="eva@example.com")
+    make_person("sol", email="EVA@example.com")
+    assert sign_in(client).headers["Location"] == "/sign-in/?problem=refused"
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+@pytest.mark.parametrize("change", ["inactive", "service"])
+def test_who_may_not_sign_in_may_not_by_the_provider_either(client: Client, change: str) -> None:
+    if change == "inactive":
+        make_person("luna", email="eva@example.com", is_active=False)
+    else:
+        make_person("luna", email="eva@example.com", kind="service", owner=make_person("boss"))
+    assert sign_in(client).headers["Location"] == "/sign-in/?problem=refused"
+    assert client.get("/account/").status_code == 302
+
+
+@pytest.mark.parametrize(
+    "spoil",
+    [{"aud": "somebody else"}, {"iss": "http://localhost:1"}, {"exp": 1_000_000}, {"sub": "another"}],
+)
+@pytest.mark.usefixtures("auditors")
+def test_a_token_for_another_from_another_or_too_old_opens_nothing(
+    client: Client, provider: RunningProvider, spoil: dict[str, Any]
+) -> None:
+    provider.stand_before(**EVA, spoil_token=spoil)
+    assert sign_in(client).headers["Location"] == "/sign-in/?problem=provider"
+    assert not User.objects.exists()
+
+
+@pytest.mark.usefixtures("auditors")
+def test_a_cancelled_sign_in_and_one_that_did_not_begin_here_open_nothing(
+    client: Client, provider: RunningProvider
+) -> None:
+    back = to_provider(client)
+    stranger = Client()
+    assert stranger.get(back).headers["Location"] == "/sign-in/?problem=provider"
+    assert client.get(back).status_code == 302
+    assert client.get("/account/").status_code == 200
+    assert Client().get(back).headers["Location"] == "/sign-in/?problem=provider"  # the code was used
+    client.post("/sign-out/")
+    provider.stand_before(error="access_denied")
+    assert sign_in(client).headers["Location"] == "/sign-in/?problem=provider"
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_a_foreign_destination_is_not_followed(client: Client) -> None:
+    assert sign_in(client, "//evil.example/").headers["Location"] == "/"
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_who_has_no_password_confirms_by_signing_in_again(client: Client) -> None:
+    sign_in(client)
+    session = client.session
+    session["confirmed_at"] -= 601
+    session.save()
+    assert client.get("/account/tokens/").headers["Location"] == "/account/confirm/?next=%2Faccount%2Ftokens%2F"
+    page = client.get("/account/confirm/?next=/account/tokens/").content
+    assert b"Sign in again with Example" in page
+    assert client.post("/account/confirm/", {"password": "", "next": "/account/tokens/"}).status_code == 422
+    assert sign_in(client, "/account/tokens/").headers["Location"] == "/account/tokens/"
+    assert client.get("/account/tokens/").status_code == 200
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_a_second_step_here_is_asked_for_after_the_provider_too(client: Client) -> None:
+    sign_in(client)
+    secret = "JBSWY3DPEHPK3PXPJBSWY3DPEHPK3PXP"
+    number = int(time.time()) // 30
+    user = User.objects.get(username="eva")
+    codes = [totp.format_hotp_value(totp.hotp_value(secret, number + step)) for step in (-1, 0)]
+    mfa.add_app(user=user, secret=secret, code=codes[0])
+    client.post("/sign-out/")
+    assert sign_in(client, "/account/").headers["Location"] == "/sign-in/second-step/"
+    assert client.get("/account/").status_code == 302
+    assert client.post("/sign-in/second-step/", {"code": codes[1]}).headers["Location"] == "/account/"
+    assert client.get("/account/").status_code == 200
+
+
+@pytest.mark.usefixtures("provider")
+def test_only_signing_in_can_be_begun(client: Client) -> None:
+    begun = client.get("/sign-in/provider/?process=connect&next=/account/")
+    assert begun.headers["Location"] == "/sign-in/provider/?next=%2Faccount%2F"
+
+
+def test_a_provider_that_is_away_is_told(client: Client, provider: RunningProvider, settings: LazySettings) -> None:
+    app = dict(settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"][0])
+    app["settings"] = {"server_url": "http://localhost:1"}
+    kind = settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]
+    settings.SOCIALACCOUNT_PROVIDERS = {"openid_connect": {**kind, "APPS": [app]}}
+    assert client.get("/sign-in/provider/").headers["Location"] == "/sign-in/?problem=provider"
