@@ -202,6 +202,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300.0,
         "options": {"expires": 300},
     },
+    "emergency-access": {
+        "task": "iam.access.tasks.settle_emergencies",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "bus-retention": {"task": "bus.tasks.retain", "schedule": 600.0, "options": {"expires": 600}},
 }
 

@@ -84,7 +84,7 @@ class MayDo(BasePermission):
         """Return whether the caller may."""
         user = request.user
         if not (user and user.is_authenticated and user.is_active and getattr(user, "cleared", False)):
-            self.message = _("This needs the holding's clearance.")
+            self.message = str(_("This needs the holding's clearance."))
             return False
         code = getattr(view, "permission", None)
         if isinstance(code, Mapping):
