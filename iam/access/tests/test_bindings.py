@@ -48,7 +48,7 @@ def test_an_administrator_grants_for_a_unit_and_the_ledger_knows() -> None:
     root, eva = make_person("root", role="administrator"), make_person("eva", role="")
     binding = grant_role(by=root, user=eva, role=role("subsidiary-head"), unit=unit("pricing"), reason=" leads it ")
     assert (binding.namespace, binding.granted_by, binding.reason) == ("subs-pricing", root, "leads it")
-    assert held(eva).units("bindings.grant") == {unit("pricing").pk}
+    assert held(eva).units("bindings.grant") == frozenset([unit("pricing").pk])
     entry = LedgerEntry.objects.get(action="binding.grant")
     assert (entry.actor, entry.object) == ("root", f"person/{eva.pk}")
     assert b'"where":"subs-pricing"' in bytes(entry.body)
@@ -111,7 +111,7 @@ def test_terms_and_reasons_are_checked() -> None:
         {"reason": "x", "starts_at": now + timedelta(days=2), "expires_at": now + timedelta(days=1)},
     ):
         with pytest.raises(RefusedError):
-            grant_role(by=root, user=eva, role=role("viewer"), **wrong)  # type: ignore[arg-type]
+            grant_role(by=root, user=eva, role=role("viewer"), **wrong)
     User.objects.filter(pk=eva.pk).update(is_active=False)
     with pytest.raises(RefusedError, match="inactive"):
         grant_role(by=root, user=eva, role=role("viewer"), reason="x")
