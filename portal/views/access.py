@@ -80,7 +80,7 @@ def person(request: HttpRequest, username: str) -> HttpResponse:
 
 def _visible(username: str) -> User:
     people = explaining.people_in_view().select_related("owner")
-    return get_object_or_404(people, username=username)
+    return get_object_or_404(people, username=username.replace("\x00", ""))
 
 
 def _person(
