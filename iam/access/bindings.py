@@ -13,6 +13,7 @@ from audit import services as audit
 from holding.models import Unit
 from iam.access.announcing import announce_outcome
 from iam.access.models import AccessRole, EmergencyAccess, RoleBinding, User
+from iam.access.permissions import PERMISSIONS
 from iam.access.rights import NotHeldError, RefusedError, Rights, given_reason, namespace, place, rights_of
 from iam.access.services import ADMINISTRATOR, LastAdministratorError
 
@@ -197,3 +198,20 @@ def _end_emergency(binding: RoleBinding, actor: str) -> None:
         details={"person": binding.user.username, "role": binding.role.slug},
     )
     announce_outcome(emergency, actor=actor)
+
+
+def covers_account(*, by: User, account: User) -> bool:
+    """Return whether `by` holds all that the account's bindings give, now and later.
+
+    Whoever can set somebody's password, or activate them, can act as them: it must give them nothing new.
+    """
+    if account.is_superuser:
+        return by.is_superuser
+    rights = rights_of(by)
+    lasting = account.bindings.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+    return all(
+        rights.allows(code, binding.unit)
+        for binding in lasting.select_related("role", "unit")
+        for code in binding.role.permissions
+        if code in PERMISSIONS
+    )

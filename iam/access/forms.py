@@ -59,11 +59,18 @@ class PersonForm(forms.ModelForm):
 
 
 class TokenForm(forms.ModelForm):
-    """A new token: whose, what for, until when."""
+    """A new token: whose, what for, until when, and what it opens."""
+
+    permissions = forms.MultipleChoiceField(
+        label=_("Permissions"),
+        required=False,
+        choices=[(code, permission.name) for code, permission in PERMISSIONS.items()],
+        help_text=_("None chosen: whatever the account may."),
+    )
 
     class Meta:
         model = ApiToken
-        fields = ("user", "name", "expires_at")
+        fields = ("user", "name", "expires_at", "permissions", "unit")
 
 
 class UnitField(forms.ModelChoiceField):

@@ -172,8 +172,8 @@ def issue_token(
         details={
             "name": name,
             "expires": expires_at.isoformat() if expires_at else None,
-            **({"permissions": given} if given else {}),
-            **({"where": unit.namespace} if unit else {}),
+            "permissions": given,
+            "unit": unit.slug if unit else None,
         },
     )
     return issued
