@@ -301,6 +301,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["iam.access.authentication.MayDo"],
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "KindEnum": "holding.models.Unit.Kind",
+        "AccountKindEnum": "iam.access.models.User.Kind",
+    },
 }
 
 # --- log -------------------------------------------------------------------------------------------------
