@@ -6,6 +6,7 @@ from rest_framework.routers import SimpleRouter
 
 from audit.api import LedgerViewSet
 from holding.api import SeatViewSet, UnitViewSet
+from iam.access.api import BindingViewSet, PersonViewSet, RoleViewSet
 from iam.access.rules import CLEARED
 from portal.api import NotFoundView, OverviewView
 from subsidiaries.performance.api import KpiMinuteViewSet
@@ -25,6 +26,9 @@ router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("ledger", LedgerViewSet, basename="ledger")
+router.register("iam/bindings", BindingViewSet, basename="binding")
+router.register("iam/roles", RoleViewSet, basename="access-role")
+router.register("iam/people", PersonViewSet, basename="person")
 
 urlpatterns = [
     path("schema/", SchemaView.as_view(), name="api-schema"),

@@ -218,6 +218,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 300.0,
         "options": {"expires": 300},
     },
+    "emergency-access": {
+        "task": "iam.access.tasks.settle_emergencies",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "bus-retention": {"task": "bus.tasks.retain", "schedule": 600.0, "options": {"expires": 600}},
 }
 
@@ -368,6 +373,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["iam.access.authentication.MayDo"],
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    "ENUM_NAME_OVERRIDES": {
+        "KindEnum": "holding.models.Unit.Kind",
+        "AccountKindEnum": "iam.access.models.User.Kind",
+    },
 }
 
 # --- log -------------------------------------------------------------------------------------------------

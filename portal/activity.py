@@ -1,6 +1,6 @@
 """What happened: replacements, incidents and acts of the ledger, newest first, in words."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
@@ -20,6 +20,7 @@ from portal.states import GLYPHS
 from subsidiaries.replacement.models import Incident, Replacement
 
 Units = Mapping[int, Unit]
+Source = Callable[[int, datetime | None, Units], Iterator["Event"]]
 KINDS = ("replacements", "incidents", "ledger")
 WINDOW = 5000  # replacements looked at for one page of the feed
 # The ledger has an entry for each seat of a load or a replacement; the feed tells of these as one event.
@@ -30,6 +31,21 @@ ACTS: dict[str, str | Promise] = {
     "person.credentials": gettext_lazy("Credentials of a person changed"),
     "token.issue": gettext_lazy("API token issued"),
     "token.revoke": gettext_lazy("API token revoked"),
+    "account.create": gettext_lazy("Account of a service or an agent created"),
+    "account.deactivate": gettext_lazy("Account of a service or an agent deactivated"),
+    "binding.grant": gettext_lazy("Role granted"),
+    "binding.revoke": gettext_lazy("Role revoked"),
+    "role.define": gettext_lazy("Role of access defined"),
+    "role.change": gettext_lazy("Role of access changed"),
+    "group.map": gettext_lazy("Group of the identity provider given a role"),
+    "group.unmap": gettext_lazy("Role of a group of the identity provider taken away"),
+    "emergency.request": gettext_lazy("Emergency access asked for"),
+    "emergency.approve": gettext_lazy("Emergency access approved"),
+    "emergency.refuse": gettext_lazy("Emergency access refused"),
+    "emergency.end": gettext_lazy("Emergency access ended"),
+    "review.open": gettext_lazy("Access review opened"),
+    "review.decide": gettext_lazy("Binding reviewed"),
+    "review.close": gettext_lazy("Access review closed"),
 }
 
 
@@ -65,7 +81,7 @@ def feed(*, limit: int, before: datetime | None = None, kind: str = "", units: U
     has the `units` by id already.
     """
     units = Unit.objects.in_bulk() if units is None else units
-    sources = {"replacements": _replacements, "incidents": _incidents, "ledger": _ledger}
+    sources: dict[str, Source] = {"replacements": _replacements, "incidents": _incidents, "ledger": _ledger}
     if not scope.current().has("ledger.view"):
         sources["ledger"] = _nothing
     chosen = [sources[kind]] if kind else list(sources.values())

@@ -44,9 +44,12 @@ class KeysetPagination(CursorPagination):
     def decode_cursor(self, request: Request) -> Cursor | None:
         """Return the cursor of the request. Raises ValidationError for one that was not given out."""
         try:
-            return super().decode_cursor(request)
+            cursor = super().decode_cursor(request)
         except NotFound as error:
             raise _unknown_cursor() from error
+        if cursor is not None and "\0" in str(cursor.position):  # PostgreSQL takes no such text
+            raise _unknown_cursor()
+        return cursor
 
     def paginate_queryset(self, queryset: Any, request: Request, view: APIView | None = None) -> list[Any] | None:
         """Return the rows of the page asked for. Raises ValidationError as above."""

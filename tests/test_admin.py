@@ -21,7 +21,7 @@ from audit.services import seal
 from bus.models import OutboxMessage
 from holding.models import Agent, Seat
 from holding.tests.factories import make_holding
-from iam.access.models import ApiToken, User
+from iam.access.models import AccessRole, ApiToken, GroupMapping, User
 from iam.access.site import COUNTED
 from iam.access.tests.factories import PASSWORD, make_person
 from subsidiaries.replacement.observing import ensure_states
@@ -31,7 +31,7 @@ FLAGS = ["--no-sandbox"] if os.geteuid() == 0 else []
 
 pytestmark = pytest.mark.django_db
 OWN = ("audit", "bus", "holding", "access", "authority", "performance", "replacement")
-WRITABLE = {User, ApiToken}
+WRITABLE = {User, ApiToken, GroupMapping}
 MODELS = [model for model in admin.site._registry if model._meta.app_label in OWN]
 
 
@@ -64,12 +64,14 @@ def url(model: Any, page: str, *arguments: Any) -> str:
     ("fields", "status"),
     [
         ({"is_staff": True, "is_superuser": True}, 200),
-        ({"is_staff": True}, 200),
+        ({"is_staff": True, "role": "administrator"}, 200),
+        ({"is_staff": True}, 302),
+        ({"role": "administrator"}, 302),
         ({"is_superuser": True}, 302),
         ({"is_staff": True, "is_superuser": True, "cleared": False}, 302),
     ],
 )
-def test_only_cleared_staff_enter(client: Client, fields: dict[str, Any], status: int) -> None:
+def test_only_cleared_staff_with_the_permission_enter(client: Client, fields: dict[str, Any], status: int) -> None:
     client.force_login(make_person(**fields))
     response = client.get("/admin/")
     assert response.status_code == status
@@ -86,8 +88,37 @@ def test_the_admin_has_no_sign_in_of_its_own(client: Client) -> None:
 
 
 def test_staff_without_rights_see_no_model(client: Client) -> None:
-    client.force_login(make_person(is_staff=True))
-    assert client.get("/admin/holding/seat/").status_code == 403
+    AccessRole.objects.create(slug="door", name_es="P", name_en="D", permissions=["admin.use"])
+    client.force_login(make_person(is_staff=True, role="door"))
+    assert client.get("/admin/").status_code == 200
+    for model in MODELS:
+        assert client.get(url(model, "changelist")).status_code == 403, model
+
+
+def test_staff_change_only_people_who_hold_no_more_than_they(client: Client) -> None:
+    codes = ["admin.use", "people.view", "people.manage", "tokens.manage"]
+    AccessRole.objects.create(slug="desk", name_es="M", name_en="D", permissions=codes)
+    client.force_login(make_person("desk", is_staff=True, role="desk"))
+    for name, fields in (("root", {"is_superuser": True, "role": ""}), ("boss", {"role": "administrator"})):
+        other = make_person(name, **fields)
+        form = person_form(username=name, password="a long enough phrase")
+        assert client.post(url(User, "change", other.pk), form).status_code == 403
+        page = client.post("/admin/access/apitoken/add/", {"user": other.pk, "name": "mine"}, follow=True)
+        assert b"nobody acts in the name" in page.content
+    assert not ApiToken.objects.exists()
+    plain = make_person("plain", role="")
+    assert client.post(url(User, "change", plain.pk), person_form(username="plain")).status_code == 302
+
+
+def test_groups_of_the_identity_provider_are_mapped_by_the_service(staff: Client) -> None:
+    viewer = AccessRole.objects.get(slug="viewer")
+    form = {"group": "readers", "role": viewer.pk, "unit": ""}
+    assert staff.post("/admin/access/groupmapping/add/", form).status_code == 302
+    mapping = GroupMapping.objects.get()
+    assert staff.post(url(GroupMapping, "change", mapping.pk), form).status_code == 403
+    staff.post(url(GroupMapping, "delete", mapping.pk), {"post": "yes"})
+    assert not GroupMapping.objects.exists()
+    assert LedgerEntry.objects.filter(action__in=["group.map", "group.unmap"], actor="root").count() == 2
 
 
 # --- every model -------------------------------------------------------------------------------------------
@@ -104,7 +135,7 @@ def test_every_list_and_row_can_be_looked_at(staff: Client) -> None:
         with CaptureQueriesContext(connection) as queries:
             response = staff.get(url(model, "changelist"))
         assert response.status_code == 200, model
-        assert len(queries) <= 12, (model, [query["sql"] for query in queries])
+        assert len(queries) <= 14, (model, [query["sql"] for query in queries])
         for query in queries.captured_queries:
             assert not query["sql"].startswith('SELECT COUNT(*) AS "__count" FROM'), f"{model}: a count of all rows"
         row = model._default_manager.first()

@@ -1,6 +1,7 @@
-"""People and tokens in the admin. Every write is a service's, so the ledger knows who did what."""
+"""Access in the admin. Every write is a service's, so the ledger knows who did what; the rest is read only."""
 
 import secrets
+from typing import cast
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
@@ -8,12 +9,25 @@ from allauth.socialaccount.models import SocialAccount, SocialApp, SocialToken
 from allauth.usersessions.models import UserSession
 from django.contrib import admin, messages
 from django.db.models import QuerySet
+from django.forms import ModelForm
 from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from iam.access import services
+from iam.access.bindings import covers_account
 from iam.access.forms import PersonForm, TokenForm
-from iam.access.models import ApiToken, User
+from iam.access.models import (
+    AccessReview,
+    AccessRole,
+    ApiToken,
+    EmergencyAccess,
+    GroupMapping,
+    Invitation,
+    ReviewItem,
+    RoleBinding,
+    User,
+)
+from iam.access.roles import map_group, unmap_group
 
 TOKEN_BYTES = 32
 for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken, UserSession):
@@ -24,6 +38,11 @@ for model in (EmailAddress, Authenticator, SocialAccount, SocialApp, SocialToken
 def actor(request: HttpRequest) -> str:
     """Return who acts, for the ledger."""
     return request.user.get_username()
+
+
+def acting(request: HttpRequest) -> User:
+    """Return who acts."""
+    return cast(User, request.user)
 
 
 @admin.register(User)
@@ -44,6 +63,11 @@ class PersonAdmin(admin.ModelAdmin):
     search_fields = ("username__istartswith", "first_name__istartswith", "last_name__istartswith")
     ordering = ("username",)
 
+    def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
+        """Return whether whoever asks may change people, and holds all that this one does."""
+        may = super().has_change_permission(request, obj)
+        return may and (obj is None or covers_account(by=acting(request), account=obj))
+
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Return False."""
         return False
@@ -59,7 +83,7 @@ class PersonAdmin(admin.ModelAdmin):
 
 @admin.register(ApiToken)
 class ApiTokenAdmin(admin.ModelAdmin):
-    """Tokens of the API: issued, shown once, revoked; never changed."""
+    """Tokens of the API, one's own and those of services and agents: issued, shown once, revoked, never changed."""
 
     permission = "tokens.manage"
     write_permission = "tokens.manage"
@@ -79,7 +103,14 @@ class ApiTokenAdmin(admin.ModelAdmin):
         """Issue a token and show it this once."""
         token = secrets.token_urlsafe(TOKEN_BYTES)
         issued = services.issue_token(
-            user=obj.user, name=obj.name, token=token, expires_at=obj.expires_at, actor=actor(request)
+            user=obj.user,
+            name=obj.name,
+            token=token,
+            expires_at=obj.expires_at,
+            actor=actor(request),
+            permissions=obj.permissions,
+            unit=obj.unit,
+            by=acting(request),
         )
         obj.pk = issued.pk
         messages.warning(request, _("This is the token. It is shown only now: %(token)s") % {"token": token})
@@ -92,3 +123,99 @@ class ApiTokenAdmin(admin.ModelAdmin):
         """Revoke each token."""
         for token in queryset:
             self.delete_model(request, token)
+
+
+@admin.register(AccessRole)
+class AccessRoleAdmin(admin.ModelAdmin):
+    """Sets of permissions; they are defined in `/iam/roles/`, where what changes is shown first."""
+
+    permission = "people.view"
+    list_display = ("slug", "name_es", "name_en", "built_in")
+    list_filter = ("built_in",)
+    ordering = ("slug",)
+
+
+@admin.register(RoleBinding)
+class RoleBindingAdmin(admin.ModelAdmin):
+    """Who holds which role; granted and revoked in `/iam/`, with a reason."""
+
+    permission = "people.view"
+    list_display = ("user", "role", "unit", "starts_at", "expires_at", "revoked_at", "source", "granted_by")
+    list_filter = ("source", "role")
+    list_select_related = ("user", "role", "unit", "granted_by")
+    search_fields = ("user__username__istartswith",)
+    ordering = ("-id",)
+
+
+@admin.register(GroupMapping)
+class GroupMappingAdmin(admin.ModelAdmin):
+    """What groups of the identity provider give: made and taken away, never changed."""
+
+    permission = "people.view"
+    write_permission = "bindings.grant"
+    writes_by_services = True
+    list_display = ("group", "role", "unit")
+    list_select_related = ("role", "unit")
+    search_fields = ("group__istartswith",)
+    ordering = ("-id",)
+
+    def has_change_permission(self, request: HttpRequest, obj: GroupMapping | None = None) -> bool:
+        """Return False."""
+        return False
+
+    def save_model(self, request: HttpRequest, obj: GroupMapping, form: ModelForm, change: bool) -> None:
+        """Let the group give the role."""
+        obj.pk = map_group(by=acting(request), group=obj.group, role=obj.role, unit=obj.unit).pk
+
+    def delete_model(self, request: HttpRequest, obj: GroupMapping) -> None:
+        """Let the group give the role no more."""
+        unmap_group(by=acting(request), mapping=obj)
+
+    def delete_queryset(self, request: HttpRequest, queryset: QuerySet[GroupMapping]) -> None:
+        """Let none of the groups give its role any more."""
+        for mapping in queryset:
+            self.delete_model(request, mapping)
+
+
+@admin.register(EmergencyAccess)
+class EmergencyAccessAdmin(admin.ModelAdmin):
+    """Emergency access; asked for and decided in `/iam/emergency/`."""
+
+    permission = "people.view"
+    list_display = ("user", "role", "unit", "minutes", "state", "requested_at", "decided_by", "decided_at")
+    list_filter = ("state",)
+    list_select_related = ("user", "role", "unit", "decided_by")
+    ordering = ("-id",)
+
+
+@admin.register(AccessReview)
+class AccessReviewAdmin(admin.ModelAdmin):
+    """Access reviews; opened and closed in `/iam/reviews/`."""
+
+    permission = "people.view"
+    list_display = ("unit", "reviewer", "opened_by", "opened_at", "due_at", "closed_at")
+    list_select_related = ("unit", "reviewer", "opened_by")
+    ordering = ("-id",)
+
+
+@admin.register(ReviewItem)
+class ReviewItemAdmin(admin.ModelAdmin):
+    """What reviewers said of bindings."""
+
+    permission = "people.view"
+    list_display = ("review", "binding", "verdict", "note", "decided_at")
+    list_filter = ("verdict",)
+    list_select_related = ("review__reviewer", "binding__user", "binding__unit")
+    ordering = ("-id",)
+
+
+@admin.register(Invitation)
+class InvitationAdmin(admin.ModelAdmin):
+    """Invitations, without what opens them."""
+
+    permission = "people.view"
+    list_display = ("email", "role", "unit", "invited_by", "created_at", "expires_at", "accepted_by", "revoked_at")
+    list_select_related = ("role", "unit", "invited_by", "accepted_by")
+    search_fields = ("email__istartswith",)
+    ordering = ("-id",)
+    exclude = ("digest",)

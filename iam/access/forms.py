@@ -1,12 +1,16 @@
-"""Forms of people and tokens."""
+"""Forms of people and tokens, of grants, roles, emergency access and reviews."""
 
+from datetime import UTC, datetime, time
 from typing import Any
 
 from django import forms
 from django.contrib.auth import password_validation
 from django.utils.translation import gettext_lazy as _
 
-from iam.access.models import ApiToken, User
+from holding.models import Unit
+from iam.access.models import AccessRole, ApiToken, EmergencyAccess, User
+from iam.access.permissions import PERMISSIONS
+from iam.access.rights import REASON_LENGTH
 from iam.access.services import PERSON_FIELDS, administrators, person_state
 
 
@@ -55,8 +59,122 @@ class PersonForm(forms.ModelForm):
 
 
 class TokenForm(forms.ModelForm):
-    """A new token: whose, what for, until when."""
+    """A new token: whose, what for, until when, and what it opens."""
+
+    permissions = forms.MultipleChoiceField(
+        label=_("Permissions"),
+        required=False,
+        choices=[(code, permission.name) for code, permission in PERMISSIONS.items()],
+        help_text=_("None chosen: whatever the account may."),
+    )
 
     class Meta:
         model = ApiToken
-        fields = ("user", "name", "expires_at")
+        fields = ("user", "name", "expires_at", "permissions", "unit")
+
+
+class UnitField(forms.ModelChoiceField):
+    """One of the units in view, by its slug; the parent company stands for the whole holding."""
+
+    def __init__(self, **options: Any) -> None:
+        super().__init__(queryset=Unit.objects.none(), to_field_name="slug", empty_label=None, **options)
+
+    def label_from_instance(self, unit: Unit) -> str:
+        """Return the unit's name; the parent company's says that it is everything."""
+        return str(_("The whole holding")) if unit.kind == Unit.Kind.CORPORATE else unit.name
+
+
+class PersonField(forms.CharField):
+    """Somebody, by username, whoever may see them: who grants need not know more of them than the name."""
+
+    def clean(self, value: Any) -> Any:
+        """Return the account. Raises ValidationError when there is none."""
+        name = super().clean(value)
+        account = User.objects.filter(username=name).first() if name else None
+        if name and account is None:
+            raise forms.ValidationError(_("There is nobody with that name."))
+        return account
+
+
+class AccessForm(forms.Form):
+    """A form with a unit and a role, whose choices are those of whoever asks, now."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        for name, queryset in (("unit", Unit.objects.order_by("position")), ("role", AccessRole.objects.all())):
+            field = self.fields.get(name)
+            if isinstance(field, forms.ModelChoiceField):
+                field.queryset = queryset
+
+
+def _day(required: bool, **options: Any) -> forms.DateField:
+    return forms.DateField(required=required, widget=forms.DateInput(attrs={"type": "date"}), **options)
+
+
+def _midnight(day: Any) -> datetime | None:
+    """Return the beginning of the day in UTC, the clock of all that the portal keeps."""
+    return datetime.combine(day, time.min, tzinfo=UTC) if day else None
+
+
+class GrantForm(AccessForm):
+    """Who is to have which role, where, from when until when, and why."""
+
+    person = PersonField(label=_("Person"), max_length=150)
+    role = forms.ModelChoiceField(
+        label=_("Role"), queryset=AccessRole.objects.none(), to_field_name="slug", empty_label=None
+    )
+    unit = UnitField(label=_("Unit"))
+    starts_on = _day(False, label=_("From (empty: now)"))
+    ends_on = _day(False, label=_("Until (empty: no end)"))
+    reason = forms.CharField(label=_("Reason"), max_length=REASON_LENGTH)
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what `grant_role` takes."""
+        data = self.cleaned_data
+        return {
+            "user": data["person"],
+            "role": data["role"],
+            "unit": data["unit"],
+            "starts_at": _midnight(data["starts_on"]),
+            "expires_at": _midnight(data["ends_on"]),
+            "reason": data["reason"],
+        }
+
+
+class RoleForm(forms.Form):
+    """A role of the house."""
+
+    slug = forms.SlugField(label=_("Slug"), max_length=40)
+    name_es = forms.CharField(label=_("Name (Spanish)"), max_length=100)
+    name_en = forms.CharField(label=_("Name (English)"), max_length=100)
+    permissions = forms.MultipleChoiceField(
+        label=_("Permissions"), choices=[(code, permission.name) for code, permission in PERMISSIONS.items()]
+    )
+
+
+class EmergencyForm(AccessForm):
+    """Which role is needed where, for how long, and what has happened."""
+
+    role = forms.ModelChoiceField(
+        label=_("Role"), queryset=AccessRole.objects.none(), to_field_name="slug", empty_label=None
+    )
+    unit = UnitField(label=_("Unit"))
+    minutes = forms.IntegerField(label=_("Minutes"), min_value=5, max_value=EmergencyAccess.MAX_MINUTES, initial=60)
+    reason = forms.CharField(label=_("What has happened"), max_length=500)
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what `request_emergency` takes."""
+        return {name: self.cleaned_data[name] for name in ("role", "unit", "minutes", "reason")}
+
+
+class ReviewForm(AccessForm):
+    """Whose access is looked at, by whom, until when."""
+
+    unit = UnitField(label=_("Unit"))
+    reviewer = PersonField(label=_("Reviewer"), max_length=150)
+    due_on = _day(True, label=_("Due"))
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what `open_review` takes."""
+        data = self.cleaned_data
+        return {"unit": data["unit"], "reviewer": data["reviewer"], "due_at": _midnight(data["due_on"])}

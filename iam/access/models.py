@@ -1,6 +1,7 @@
 """People, what they may do and why, and the tokens of integrations."""
 
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.contrib.auth.models import AbstractUser
@@ -11,7 +12,26 @@ from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from holding import scope
 from holding.models import Unit
+from iam.access.permissions import PERMISSIONS
+
+
+class Placed(models.Model):
+    """Something for a unit and all below it, or (no unit) for the whole holding."""
+
+    unit: models.ForeignKey[Unit | None, Unit | None]
+    unit_id: int | None
+
+    class Meta:
+        abstract = True
+
+    @property
+    def namespace(self) -> str:
+        """The namespace it is for: `holding`, or `subs-<slug>`."""
+        if self.unit_id is None:
+            return "holding"
+        return self.unit.namespace if self.unit else "subs-…"  # its row is out of view
 
 
 class User(AbstractUser):
@@ -92,6 +112,27 @@ class RoleBindingQuerySet(models.QuerySet["RoleBinding"]):
         at = at or timezone.now()
         return self.filter(Q(expires_at=None) | Q(expires_at__gt=at), starts_at__lte=at, revoked_at=None)
 
+    def in_view(self) -> "RoleBindingQuerySet":
+        """Return the bindings that whoever acts may see: for units where they hold `people.view`.
+
+        Those for the whole holding are shown to whoever holds it for the whole holding.
+        """
+        rows, people, units = self, scope.current().units("people.view"), scope.current().units()
+        if people is not None:
+            rows = rows.filter(unit_id__in=people)
+        if units is not None:  # the row of a unit out of view is hidden, and with it the unit's name
+            rows = rows.filter(Q(unit=None) | Q(unit_id__in=units))
+        return rows
+
+    def reaching(self, units: Collection[int]) -> "RoleBindingQuerySet":
+        """Return the bindings for one of these units, or for the whole holding."""
+        return self.filter(Q(unit=None) | Q(unit_id__in=units))
+
+    def giving(self, code: str) -> "RoleBindingQuerySet":
+        """Return the bindings that give a permission; one about the holding needs the whole holding."""
+        rows = self.filter(role__permissions__contains=[code])
+        return rows.filter(unit=None) if PERMISSIONS[code].wide else rows
+
     def for_listing(self) -> "RoleBindingQuerySet":
         """Return bindings with what a list shows of them."""
         return self.select_related("user", "role", "unit", "granted_by").order_by(
@@ -99,7 +140,7 @@ class RoleBindingQuerySet(models.QuerySet["RoleBinding"]):
         )
 
 
-class RoleBinding(models.Model):
+class RoleBinding(Placed):
     """A role held by somebody for a unit and all below it, or for the whole holding: from when, until when, why."""
 
     class Source(models.TextChoices):
@@ -153,9 +194,10 @@ class RoleBinding(models.Model):
         return f"{self.user} · {self.role_id} · {self.namespace}"
 
     @property
-    def namespace(self) -> str:
-        """The namespace it is for: `holding`, or `subs-<slug>`."""
-        return "holding" if self.unit_id is None else self.unit.namespace if self.unit else ""
+    def ends_at(self) -> datetime | None:
+        """When it ended, or will end: by its term or its revocation, whichever is first; None for no end."""
+        ends = [moment for moment in (self.expires_at, self.revoked_at) if moment]
+        return min(ends, default=None)
 
 
 class GroupMapping(models.Model):
@@ -178,7 +220,17 @@ class GroupMapping(models.Model):
         return f"{self.group} → {self.role_id}"
 
 
-class EmergencyAccess(models.Model):
+class EmergencyAccessQuerySet(models.QuerySet["EmergencyAccess"]):
+    """Reads of emergency accesses."""
+
+    def waiting(self, at: datetime) -> "EmergencyAccessQuerySet":
+        """Return the requests that can still be decided at that time."""
+        return self.filter(
+            state=EmergencyAccess.State.REQUESTED, requested_at__gt=at - EmergencyAccess.DECIDED_WITHIN
+        )
+
+
+class EmergencyAccess(Placed):
     """Break-glass: a role asked for in an emergency, approved by a second person, for at most a few hours."""
 
     class State(models.TextChoices):
@@ -188,6 +240,7 @@ class EmergencyAccess(models.Model):
         ENDED = "ended", _("ended")
 
     MAX_MINUTES: ClassVar[int] = 240
+    DECIDED_WITHIN: ClassVar[timedelta] = timedelta(hours=1)
 
     user = models.ForeignKey(User, verbose_name=_("person"), on_delete=models.PROTECT, related_name="emergencies")
     role = models.ForeignKey(AccessRole, verbose_name=_("role"), on_delete=models.PROTECT)
@@ -206,6 +259,8 @@ class EmergencyAccess(models.Model):
         RoleBinding, verbose_name=_("binding"), null=True, on_delete=models.PROTECT, related_name="emergency"
     )
 
+    objects = EmergencyAccessQuerySet.as_manager()
+
     class Meta:
         verbose_name = _("emergency access")
         verbose_name_plural = _("emergency accesses")
@@ -222,8 +277,17 @@ class EmergencyAccess(models.Model):
     def __str__(self) -> str:
         return f"{self.user} · {self.role_id}"
 
+    def state_at(self, now: datetime) -> str:
+        """Return the state at that time: time refuses what waits for more than an hour, and ends what is over."""
+        if self.state == self.State.REQUESTED and self.requested_at <= now - self.DECIDED_WITHIN:
+            return self.State.REFUSED
+        ends = self.binding.ends_at if self.binding else None
+        if self.state == self.State.ACTIVE and ends is not None and ends <= now:
+            return self.State.ENDED
+        return self.state
 
-class AccessReview(models.Model):
+
+class AccessReview(Placed):
     """A look at every binding of a unit (or the whole holding) by a person who did not grant them."""
 
     unit = models.ForeignKey(
@@ -244,6 +308,11 @@ class AccessReview(models.Model):
 
     def __str__(self) -> str:
         return f"{self.opened_at:%Y-%m-%d} {self.reviewer}"
+
+    @property
+    def overdue(self) -> bool:
+        """Whether it should have been closed by now."""
+        return self.closed_at is None and self.due_at < timezone.now()
 
 
 class ReviewItem(models.Model):

@@ -1,19 +1,23 @@
 """Writes of people and tokens."""
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Collection
+from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 from django.db import transaction
 from django.db.models import QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from audit import services as audit
 from holding.models import Unit
 from iam.access.models import AccessRole, ApiToken, RoleBinding, User
+from iam.access.permissions import PERMISSIONS
+from iam.access.rights import NotHeldError, RefusedError, place, rights_of
 from iam.access.sessions import end_sessions
 
+LONGEST_TOKEN = timedelta(days=365)
 ADMINISTRATOR = "administrator"  # the role
 FIRST_TOKEN = "first-start"  # noqa: S105 - the name of a token
 
@@ -59,7 +63,7 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
 PERSON_FIELDS = ("username", "first_name", "last_name", "email", "is_active", "is_staff", "cleared", "language")
 
 
-class LastAdministratorError(ValueError):
+class LastAdministratorError(RefusedError):
     """The change would leave nobody who may administer the portal."""
 
     def __init__(self) -> None:
@@ -105,6 +109,8 @@ def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any
     for name, value in fields.items():
         if name in PERSON_FIELDS:
             setattr(user, name, value)
+    if password and user.kind != User.Kind.PERSON:
+        raise RefusedError(_("Only people have passwords: a service account or an agent shows tokens."))
     if password:
         user.set_password(password)
     changes = {name: value for name, value in person_state(user).items() if value != before[name]}
@@ -134,20 +140,34 @@ def issue_token(
     token: str,
     expires_at: datetime | None,
     actor: str,
-    permissions: Sequence[str] = (),
+    permissions: Collection[str] = (),
     unit: Unit | None = None,
+    by: User | None = None,
 ) -> ApiToken:
-    """Store a new token of a person under a name that the person has not used yet (IntegrityError otherwise).
+    """Store a new token of an account under a name that it has not used yet (IntegrityError otherwise).
 
-    It is good for these permissions (none: all that its account has) and for this unit (None: for all).
+    `permissions` and `unit` make it open less than the account may; empty is all of that. Raises RefusedError for
+    more than the account holds, an end over a year away, and a service account's token without an end;
+    NotHeldError when `by`, issuing for another account, would get more than they hold.
     """
+    held = rights_of(user).account
+    given, unit = [code for code in PERMISSIONS if code in permissions], place(unit)
+    codes = given
+    if unit is not None and not codes:
+        codes = [code for code in PERMISSIONS if held.allows(code, unit.pk) and not PERMISSIONS[code].wide]
+    lacking = {code for code in codes if not held.has(code) or (unit and not held.allows(code, unit.pk))}
+    lacking |= {code for code in codes if unit and PERMISSIONS[code].wide}
+    if wrong := sorted(lacking | (set(permissions) - set(PERMISSIONS))):
+        raise RefusedError(
+            _("%(name)s does not hold there: %(codes)s.") % {"name": user.username, "codes": ", ".join(wrong)}
+        )
+    if unit is not None and not codes:
+        raise RefusedError(_("%(name)s holds nothing for that unit.") % {"name": user.username})
+    _check_term(user, expires_at)
+    if by is not None and by.pk != user.pk:
+        _require_covered(by, user, codes, unit)
     issued = ApiToken.objects.create(
-        user=user,
-        name=name,
-        digest=token_digest(token),
-        expires_at=expires_at,
-        permissions=list(permissions),
-        unit=unit,
+        user=user, name=name, digest=token_digest(token), expires_at=expires_at, permissions=given, unit=unit
     )
     audit.record(
         actor=actor,
@@ -156,11 +176,33 @@ def issue_token(
         details={
             "name": name,
             "expires": expires_at.isoformat() if expires_at else None,
-            "permissions": list(permissions),
+            "permissions": given,
             "unit": unit.slug if unit else None,
         },
     )
     return issued
+
+
+def _check_term(user: User, expires_at: datetime | None) -> None:
+    now = timezone.now()
+    if expires_at is None and user.kind != User.Kind.PERSON:
+        raise RefusedError(_("A token of a service account or an agent needs an end, at most 365 days away."))
+    if expires_at is not None and expires_at > now + LONGEST_TOKEN:
+        raise RefusedError(_("A token lasts at most 365 days: choose an earlier end."))
+
+
+def _require_covered(by: User, user: User, codes: Collection[str], unit: Unit | None) -> None:
+    """Raise NotHeldError when the token would let somebody do what they may not: who issues it sees it."""
+    if user.kind == User.Kind.PERSON:
+        raise NotHeldError(_("People issue their own tokens: nobody acts in the name of another person."))
+    rights, given = rights_of(by), rights_of(user).account
+    for code in codes or given.grants:
+        units = frozenset([unit.pk]) if unit else given.units(code)
+        if not rights.covers(code, units):
+            raise NotHeldError(
+                _("The token would give %(code)s where you do not hold it. Limit its permissions or its unit.")
+                % {"code": code}
+            )
 
 
 @transaction.atomic

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+from django.contrib import messages
 from django.contrib.admin import AdminSite, ModelAdmin
 from django.contrib.auth.views import redirect_to_login
 from django.core.exceptions import PermissionDenied
@@ -12,6 +13,8 @@ from django.urls import reverse
 from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
+
+from iam.access.rights import RefusedError
 
 COUNTED = 10_000
 
@@ -59,6 +62,30 @@ class GatedAdmin(ModelAdmin):
         """Return whether the index shows the list."""
         return self.has_view_permission(request)
 
+    def changeform_view(
+        self,
+        request: HttpRequest,
+        object_id: str | None = None,
+        form_url: str = "",
+        extra_context: dict[str, Any] | None = None,
+    ) -> Any:
+        """Answer with the form; what a service refuses leads back to it with the sentence."""
+        try:
+            return super().changeform_view(request, object_id, form_url, extra_context)
+        except RefusedError as error:
+            return self._refused(request, error)
+
+    def delete_view(self, request: HttpRequest, object_id: str, extra_context: dict[str, Any] | None = None) -> Any:
+        """Answer with the question; what a service refuses leads back to it with the sentence."""
+        try:
+            return super().delete_view(request, object_id, extra_context)
+        except RefusedError as error:
+            return self._refused(request, error)
+
+    def _refused(self, request: HttpRequest, error: RefusedError) -> HttpResponse:
+        messages.error(request, str(error))
+        return HttpResponseRedirect(request.get_full_path())
+
 
 def _may(request: HttpRequest, code: str) -> bool:
     return bool(code) and request.scope.has(code)  # type: ignore[attr-defined]
@@ -96,10 +123,9 @@ class PortalAdminSite(AdminSite):
     def register(self, model_or_iterable: Any, admin_class: type[ModelAdmin] | None = None, **options: Any) -> None:
         """Register models, each read-only unless its admin writes by services."""
         given = admin_class or ModelAdmin
-        base = GatedAdmin if getattr(given, "writes_by_services", False) else ReadOnlyAdmin
-        admin_class = type(
-            given.__name__, (base, given), {"__module__": given.__module__, "__doc__": given.__doc__}
-        )
+        # Who writes by services may refuse more than the gate does; who does not cannot allow more than nothing.
+        bases = (given, GatedAdmin) if getattr(given, "writes_by_services", False) else (ReadOnlyAdmin, given)
+        admin_class = type(given.__name__, bases, {"__module__": given.__module__, "__doc__": given.__doc__})
         super().register(model_or_iterable, admin_class, **options)
 
     def has_permission(self, request: HttpRequest) -> bool:

@@ -2,10 +2,16 @@
 
 from celery import shared_task
 
-from iam.access import passwords
+from iam.access import emergencies, passwords
 
 
 @shared_task
 def send_reset_links(email: str, language: str) -> None:
     """Send the links apart from the request, which takes the same time whether somebody has the address or not."""
     passwords.send_reset_links(email=email, language=language)
+
+
+@shared_task
+def settle_emergencies() -> None:
+    """Note emergency access that time has refused or ended."""
+    emergencies.settle_emergencies()

@@ -2,7 +2,7 @@
 
 from datetime import datetime
 from hashlib import blake2b
-from typing import Any
+from typing import Any, cast
 from urllib.parse import urlencode
 
 from django.http import HttpRequest, HttpResponse
@@ -12,7 +12,16 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import quote_etag
 from django.utils.translation import gettext as _
 
+from holding import scope
+from iam.access.models import User
+
 AS_OF_HEADER = "As-Of"
+BELOW_ACCESS = (
+    "access-person", "access-grant", "access-revoke", "access-roles", "access-role", "access-role-define",
+    "access-emergencies", "access-emergency", "access-emergency-ask", "access-emergency-decide",
+    "access-emergency-end", "access-reviews", "access-review", "access-review-open", "access-review-decide",
+    "access-review-close",
+)  # fmt: skip
 
 
 def answer(
@@ -45,6 +54,11 @@ def answer(
     return response
 
 
+def acting(request: HttpRequest) -> User:
+    """Return who asks, on pages whose rule lets only those in who are signed in."""
+    return cast(User, request.user)
+
+
 def is_fragment(request: HttpRequest) -> bool:
     """Return whether htmx asks for a part of a page, and not for the page itself after "back"."""
     return request.headers.get("HX-Request") == "true" and "HX-History-Restore-Request" not in request.headers
@@ -65,7 +79,9 @@ def navigation(request: HttpRequest) -> list[dict[str, str]]:
         ("replacements", _("Replacements")),
         ("activity", _("Activity")),
     ]
-    below = {"unit": "organisation", "agent": "agents"}
+    if scope.current().has("people.view"):
+        entries.append(("access", _("Access")))
+    below = {"unit": "organisation", "agent": "agents", **dict.fromkeys(BELOW_ACCESS, "access")}
     name = request.resolver_match.url_name if request.resolver_match else None
     return [
         {

@@ -1,0 +1,217 @@
+"""Granting and revoking roles."""
+
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from django.db import transaction
+from django.db.models import Q
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from audit import services as audit
+from holding.models import Unit
+from iam.access.announcing import announce_outcome
+from iam.access.models import AccessRole, EmergencyAccess, RoleBinding, User
+from iam.access.permissions import PERMISSIONS
+from iam.access.rights import NotHeldError, RefusedError, Rights, given_reason, namespace, place, rights_of
+from iam.access.services import ADMINISTRATOR, LastAdministratorError
+
+
+@dataclass(frozen=True, slots=True)
+class GrantPlan:
+    """What a grant would change: the permissions that the person gains there, and those held there already."""
+
+    gains: tuple[str, ...]
+    has: tuple[str, ...]
+
+
+def binding_state(binding: RoleBinding) -> dict[str, Any]:
+    """Return what the ledger takes the digest of."""
+    return {
+        "binding": binding.pk,
+        "person": binding.user.username,
+        "role": binding.role.slug,
+        "unit": binding.unit_id,
+        "from": binding.starts_at.isoformat(),
+        "until": binding.expires_at.isoformat() if binding.expires_at else None,
+        "revoked": binding.revoked_at.isoformat() if binding.revoked_at else None,
+        "source": str(binding.source),
+    }
+
+
+def require_role(rights: Rights, role: AccessRole, unit: Unit | None) -> None:
+    """Raise NotHeldError unless whoever acts may grant, and holds all of the role, for the unit and all below."""
+    rights.require("bindings.grant", unit)
+    rights.require_all(role.permissions, unit)
+
+
+def plan_grant(
+    *,
+    by: User,
+    user: User,
+    role: AccessRole,
+    unit: Unit | None = None,
+    starts_at: datetime | None = None,
+    expires_at: datetime | None = None,
+    reason: str,
+) -> GrantPlan:
+    """Return what the grant would change, without changing it. Raises what `grant_role` raises."""
+    unit, now = place(unit), timezone.now()
+    if by.pk == user.pk:
+        raise NotHeldError(_("Nobody grants a role to themselves. Ask somebody else who holds it."))
+    require_role(rights_of(by), role, unit)
+    given_reason(reason)
+    if not user.is_active:
+        raise RefusedError(_("%(name)s is inactive: activate the account first.") % {"name": user.username})
+    starts_at = starts_at or now
+    if expires_at is not None and expires_at <= max(now, starts_at):
+        raise RefusedError(_("The end must be in the future, and after the beginning."))
+    _refuse_overlap(user, role, unit, starts_at, expires_at)
+    held = rights_of(user).account
+    unit_id = unit.pk if unit else None
+    has = tuple(sorted(code for code in role.permissions if held.allows(code, unit_id)))
+    return GrantPlan(gains=tuple(sorted(set(role.permissions) - set(has))), has=has)
+
+
+def _refuse_overlap(
+    user: User, role: AccessRole, unit: Unit | None, starts_at: datetime, expires_at: datetime | None
+) -> None:
+    equal = user.bindings.filter(role=role, unit=unit, revoked_at=None).exclude(
+        source=RoleBinding.Source.BREAK_GLASS
+    )
+    equal = equal.filter(Q(expires_at=None) | Q(expires_at__gt=starts_at))
+    if expires_at is not None:
+        equal = equal.filter(starts_at__lt=expires_at)
+    other = equal.first()
+    if other is None:
+        return
+    until = other.expires_at.strftime("%Y-%m-%d %H:%M") if other.expires_at else _("no end")
+    raise RefusedError(
+        _("%(name)s holds %(role)s for %(where)s already (until: %(until)s). Revoke that one first.")
+        % {"name": user.username, "role": role.slug, "where": namespace(unit), "until": until}
+    )
+
+
+@transaction.atomic
+def grant_role(
+    *,
+    by: User,
+    user: User,
+    role: AccessRole,
+    unit: Unit | None = None,
+    starts_at: datetime | None = None,
+    expires_at: datetime | None = None,
+    reason: str,
+) -> RoleBinding:
+    """Bind a role to somebody for a unit and all below it; the corporate unit, or None, is the whole holding.
+
+    Raises NotHeldError when `by` lacks `bindings.grant` or a permission of the role there, or is the person;
+    RefusedError for an equal binding in that time, an end that is past, no reason, an inactive account.
+    """
+    user = User.objects.select_for_update().get(pk=user.pk)  # two equal grants at once: the second sees the first
+    plan_grant(by=by, user=user, role=role, unit=unit, starts_at=starts_at, expires_at=expires_at, reason=reason)
+    binding = RoleBinding.objects.create(
+        user=user,
+        role=role,
+        unit=place(unit),
+        starts_at=starts_at or timezone.now(),
+        expires_at=expires_at,
+        granted_by=by,
+        reason=given_reason(reason),
+    )
+    record_grant(binding, where=namespace(place(unit)), actor=by.username)
+    return binding
+
+
+def record_grant(binding: RoleBinding, *, where: str, actor: str) -> None:
+    """Write into the ledger that a binding was made."""
+    audit.record(
+        actor=actor,
+        action="binding.grant",
+        object=f"person/{binding.user_id}",
+        after=binding_state(binding),
+        details={"role": binding.role.slug, "where": where, "reason": binding.reason},
+    )
+
+
+@transaction.atomic
+def revoke_binding(*, by: User, binding: RoleBinding, reason: str) -> RoleBinding:
+    """End a binding now.
+
+    Raises NotHeldError when `by` could not grant it, RefusedError when it has ended already or no reason is
+    given, LastAdministratorError when nobody could administer the portal without it.
+    """
+    # A unit out of view is read as none here, which asks for the right over the whole holding.
+    binding = RoleBinding.objects.select_related("role", "unit").get(pk=binding.pk)
+    require_role(rights_of(by), binding.role, binding.unit)
+    return withdraw(binding_id=binding.pk, actor=by.username, reason=given_reason(reason))
+
+
+def withdraw(*, binding_id: int, actor: str, reason: str) -> RoleBinding:
+    """End a binding now, in the caller's transaction, on whatever right the caller has found.
+
+    Raises RefusedError when it was revoked already, LastAdministratorError.
+    """
+    # Revocations wait for each other here, so that two at once cannot each take the other for the one that stays.
+    AccessRole.objects.select_for_update().get(slug=ADMINISTRATOR)
+    binding = RoleBinding.objects.select_for_update(of=("self",)).select_related("user", "role").get(pk=binding_id)
+    if binding.revoked_at is not None:
+        raise RefusedError(
+            _("This binding was revoked on %(at)s.") % {"at": binding.revoked_at.strftime("%Y-%m-%d %H:%M")}
+        )
+    before = binding_state(binding)
+    binding.revoked_at = timezone.now()
+    binding.save(update_fields=["revoked_at"])
+    if binding.role.slug == ADMINISTRATOR and binding.unit_id is None and not lasting_administrators():
+        raise LastAdministratorError
+    audit.record(
+        actor=actor,
+        action="binding.revoke",
+        object=f"person/{binding.user_id}",
+        before=before,
+        after=binding_state(binding),
+        details={"role": binding.role.slug, "unit": binding.unit_id, "reason": reason},
+    )
+    _end_emergency(binding, actor)
+    return binding
+
+
+def lasting_administrators() -> bool:
+    """Return whether somebody may administer the whole holding, without an end to it."""
+    lasting = RoleBinding.objects.in_force().filter(role__slug=ADMINISTRATOR, unit=None, expires_at=None)
+    able = Q(is_superuser=True) | Q(pk__in=lasting.values("user"))
+    return User.objects.filter(able, kind=User.Kind.PERSON, is_active=True, cleared=True).exists()
+
+
+def _end_emergency(binding: RoleBinding, actor: str) -> None:
+    active = EmergencyAccess.objects.select_for_update(of=("self",)).filter(state=EmergencyAccess.State.ACTIVE)
+    emergency = active.select_related("unit").filter(binding=binding).first()
+    if emergency is None:
+        return
+    emergency.state = EmergencyAccess.State.ENDED
+    emergency.save(update_fields=["state"])
+    audit.record(
+        actor=actor,
+        action="emergency.end",
+        object=f"emergency/{emergency.pk}",
+        details={"person": binding.user.username, "role": binding.role.slug},
+    )
+    announce_outcome(emergency, actor=actor)
+
+
+def covers_account(*, by: User, account: User) -> bool:
+    """Return whether `by` holds all that the account's bindings give, now and later.
+
+    Whoever can set somebody's password, or activate them, can act as them: it must give them nothing new.
+    """
+    if account.is_superuser:
+        return by.is_superuser
+    rights = rights_of(by)
+    lasting = account.bindings.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
+    return all(
+        rights.allows(code, binding.unit)
+        for binding in lasting.select_related("role", "unit")
+        for code in binding.role.permissions
+        if code in PERMISSIONS
+    )
