@@ -11,6 +11,7 @@ from django.db import transaction
 from django.utils import timezone
 
 from audit import services as audit
+from holding import scope
 from iam.access.models import GroupMapping, RoleBinding, User
 from iam.access.services import person_state
 
@@ -89,7 +90,14 @@ def apply_groups(*, user: User, groups: Iterable[str]) -> None:
 
     The clearance follows: who gains a role has it, who loses the last binding of any source loses it.
     """
-    mappings = GroupMapping.objects.filter(group__in=list(groups)).select_related("role", "unit")
+    with scope.opened(
+        scope.EVERYTHING
+    ):  # whoever signs in sees no unit yet: the portal acts, on the provider's word
+        _apply_groups(user, groups)
+
+
+def _apply_groups(user: User, groups: Iterable[str]) -> None:
+    mappings = GroupMapping.objects.filter(group__in=list(groups)).select_related("role")
     wanted = {(mapping.role_id, mapping.unit_id): mapping for mapping in mappings}
     now = timezone.now()
     bindings = list(
@@ -108,7 +116,7 @@ def apply_groups(*, user: User, groups: Iterable[str]) -> None:
             granted = RoleBinding.objects.create(
                 user=user,
                 role=mapping.role,
-                unit=mapping.unit,
+                unit_id=mapping.unit_id,
                 starts_at=now,
                 source=RoleBinding.Source.CLAIM,
                 reason=mapping.group,

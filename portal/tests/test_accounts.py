@@ -318,7 +318,7 @@ def test_an_address_that_somebody_has_is_refused_only_to_who_reads_its_mail() ->
 
 
 def test_tokens_of_ones_own_are_issued_shown_once_and_revoked() -> None:
-    bind(make_person(), "executive")
+    make_person()
     make_holding(subsidiaries=("pricing",))
     ana = sign_in()
     form = {"name": "script", "days": "30", "unit": "pricing", "permissions": ["units.view"]}

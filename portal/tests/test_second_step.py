@@ -263,7 +263,7 @@ DANGEROUS = [
 
 @pytest.mark.parametrize("path", DANGEROUS)
 def test_a_dangerous_act_asks_again_who_one_is(client: Client, path: str) -> None:
-    make_person()
+    make_person(role="administrator")
     sign_in(client)
     assert client.get(path).status_code != 302 or "confirm" not in client.get(path).headers["Location"]
     age(client)
