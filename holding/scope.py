@@ -13,7 +13,11 @@ from dataclasses import dataclass, field
 from typing import Any, Final, TypeVar
 
 from django.conf import settings
+from django.core.exceptions import EmptyResultSet, FullResultSet
 from django.db import connection, models
+from django.db.backends.base.base import BaseDatabaseWrapper
+from django.db.models.expressions import Func
+from django.db.models.sql.compiler import SQLCompiler
 
 Units = frozenset[int] | None
 """Ids of units; None for the whole holding, whatever units it has."""
@@ -92,17 +96,44 @@ def show(scope: Scope) -> None:
 Row_co = TypeVar("Row_co", bound=models.Model, covariant=True)
 
 
+class InView(Func):
+    """Whether a row is of a unit in view: of the scope in which the query runs, not of that in which it was made.
+
+    Views, filters and forms make querysets when they are imported, and that is whenever the first request comes.
+    """
+
+    output_field = models.BooleanField()
+    conditional = True
+
+    def __init__(self, model: Any) -> None:
+        """Take a model that says in `UNIT` where its unit is: in a column, or in one of a table beside."""
+        key, _, self.column = model.UNIT.rpartition("__")
+        self.beside = model._meta.get_field(key).related_model._meta if key else None
+        super().__init__(models.F(f"{key}_id" if key else self.column))
+
+    def as_sql(  # type: ignore[override]  # none of Func's further arguments is used
+        self, compiler: SQLCompiler, connection: BaseDatabaseWrapper
+    ) -> tuple[str, list[Any]]:
+        """Return the condition. Raises FullResultSet when everything is in view, EmptyResultSet when nothing is."""
+        units = current().units()
+        if units is None:
+            raise FullResultSet
+        if not units:
+            raise EmptyResultSet
+        place, params = compiler.compile(self.get_source_expressions()[0])
+        mine = "= any (%s::bigint[])"
+        if self.beside:  # no join: it would be there, and lock rows, even when everything is in view
+            meta = self.beside
+            mine = f"in (select {meta.pk.column} from {meta.db_table} where {self.column} {mine})"  # noqa: S608
+        return f"{place} {mine}", [*params, sorted(units)]
+
+
 class ScopedManager(models.Manager[Row_co]):
     """The rows of the units in view. The model says in `UNIT` where its unit is: `unit_id`, `seat__unit_id`."""
 
     def get_queryset(self) -> models.QuerySet[Row_co]:
         """Return the rows that whoever acts may see."""
-        rows = super().get_queryset()
-        units = current().units()
-        if units is None:
-            return rows
-        place: Any = self.model
-        return rows.filter(**{f"{place.UNIT}__in": units})
+        return super().get_queryset().filter(InView(self.model))
 
 
 def protect(table: str, unit: str) -> tuple[str, str]:

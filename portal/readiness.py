@@ -11,7 +11,7 @@ from django.utils import timezone
 from redis.exceptions import RedisError
 
 from bus.models import OutboxMessage
-from holding import scope
+from holding.scope import EVERYTHING, opened
 from subsidiaries.replacement.models import DivisionState
 
 SILENT_AFTER = timedelta(seconds=30)  # two presences missed by everybody: NATS, the ingest or all hosts are down
@@ -48,7 +48,7 @@ def redis() -> Check:
 def presence() -> Check:
     """Look at when any division was last heard of: that is NATS, a host and the ingest at once."""
     try:
-        with scope.opened(scope.EVERYTHING):
+        with opened(EVERYTHING):  # a probe is nobody, and asks about all
             last = DivisionState.objects.aggregate(last=Max("seen_at"))["last"]
     except (DatabaseError, InterfaceError):
         return Check(False, "unknown")

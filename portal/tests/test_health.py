@@ -4,11 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError
+from django.db import OperationalError, connection
 from django.test import Client
 from django.utils import timezone
 
 from bus.models import Counter, OutboxMessage
+from holding.models import Unit
+from holding.scope import NOTHING, show
 from portal.tests.factories import hear, make_replacements, make_shortage
 from subsidiaries.replacement.models import DivisionState
 
@@ -52,6 +54,17 @@ def test_metrics_tell_of_staffing_replacements_and_counters(client: Client) -> N
     assert 'claytom_incidents_open{kind="below-floor"} 1.0' in lines
     assert "claytom_coverage_ratio 1.0" in lines
     assert 'claytom_bus_refused_total{stage="json"} 3.0' in lines
+
+
+def test_probes_are_told_of_all_in_a_process_that_sees_nothing(client: Client, settings: Any) -> None:
+    settings.SCOPE = "nothing"  # as in the web process, where only the gate opens rows
+    show(NOTHING)
+    assert client.get("/readyz?only=presence").json()["ready"]
+    assert 'claytom_agents_live{unit="pricing"} 35.0' in client.get("/metrics").content.decode()
+    assert not Unit.objects.exists()
+    with connection.cursor() as cursor:
+        cursor.execute("select count(*) from holding_unit")
+        assert cursor.fetchone() == (0,)
 
 
 def test_metrics_are_for_this_machine_or_the_token(client: Client, settings: Any) -> None:

@@ -1,0 +1,276 @@
+"""Every door of the portal, from the URL map, the OpenAPI document and the administration's registry."""
+
+import json
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import product
+from typing import Any, Final
+from urllib.parse import urlencode
+
+from django.contrib import admin
+from django.contrib.admin.options import ModelAdmin
+from django.contrib.contenttypes.models import ContentType
+from django.db.models import Model
+from django.test import Client
+from django.urls import URLPattern, URLResolver, get_resolver, reverse
+
+from holding.models import Unit
+from portal.agents import address
+from tests.access_rules import LISTS, ROUTES
+from tests.planted import Planted
+from tests.principals import OWN, UNITS
+
+MISSING: Final = "?"  # in the place of a unit: something that does not exist
+NOBODY: Final = 987654321
+Arguments = dict[str, Any]
+
+SAFE: Final = ("GET", "HEAD")
+UNSAFE: Final = ("POST", "PUT", "PATCH", "DELETE")
+
+
+@dataclass(frozen=True, slots=True)
+class Door:
+    """An address: its kind (page, api, admin), what it asks for, and whose object it names (empty: nobody's)."""
+
+    name: str
+    kind: str
+    rule: str
+    path: str
+    of: str = ""
+    queried: bool = False
+
+
+# What the arguments of a route are, for a unit that was planted. Routes without arguments need no line.
+ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = {
+    "unit": lambda planted, slug: [{"slug": slug}],
+    "agent": lambda planted, slug: [
+        dict(zip(("unit", "agent"), address(agent).strip("/").split("/")[1:], strict=True))
+        for agent in planted[slug].agents
+    ],
+    "children": lambda planted, slug: [
+        {"kind": "unit", "key": slug},
+        *({"kind": "seat", "key": str(seat.pk)} for seat in planted[slug].seats),
+    ],
+    "unit-detail": lambda planted, slug: [{"slug": slug}],
+    "seat-detail": lambda planted, slug: [{"pk": seat.pk} for seat in planted[slug].seats],
+    "agent-detail": lambda planted, slug: [
+        *({"identity": agent.pk} for agent in planted[slug].agents),
+        *({"identity": agent.subject} for agent in planted[slug].agents),
+    ],
+    "replacement-detail": lambda planted, slug: [
+        {"pk": pk} for pk in planted[slug].unit.replacement_set.values_list("pk", flat=True)
+    ],
+    "admin:view_on_site": lambda planted, slug: [
+        {"content_type_id": ContentType.objects.get_for_model(Unit).pk, "object_id": planted[slug].unit.pk}
+    ],
+}
+# The same of routes whose objects are no unit's: one that exists.
+COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
+    "ledger-detail": lambda planted: {"pk": planted.entry(OWN)},
+    "admin:app_list": lambda planted: {"app_label": "holding"},
+}
+ABSENT: Final[Mapping[str, Any]] = {
+    "slug": "nowhere", "unit": "nowhere", "agent": "op-9999-g1", "kind": "seat", "key": str(NOBODY), "pk": NOBODY,
+    "identity": "org.claytom.pricing.operator.op-9999-g1", "app_label": "holding", "content_type_id": NOBODY,
+    "object_id": NOBODY,
+}  # fmt: skip
+
+# Values of the parameters of queries, for a unit that was planted.
+PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
+    "unit": lambda planted, slug: [slug],
+    "division": lambda planted, slug: [planted[slug].seats[0].division.key],
+    "q": lambda planted, slug: [
+        planted[slug].agents[-1].agent_id, planted[slug].agents[-1].subject, planted[slug].seats[0].code,
+        planted[slug].unit.name, f"org.claytom.{slug}.",
+    ],
+    "object": lambda planted, slug: [f"unit/{slug}", f"seat/{planted[slug].seats[1]}"],
+    "role": lambda planted, slug: ["c-suite" if planted[slug].parent else "operator"],
+    "state": lambda planted, slug: ["idle", "replaced", "unknown"],
+    "reason": lambda planted, slug: ["failed"],
+    "actor": lambda planted, slug: ["arp"],
+    "action": lambda planted, slug: ["unit.staff"],
+    "since": lambda planted, slug: ["2026-01-01T00:00:00Z"],
+    "limit": lambda planted, slug: [1, 500],
+    "sort": lambda planted, slug: ["worst", "-replacements", "quality_score"],
+    "kind": lambda planted, slug: ["replacements", "incidents", "ledger"],
+    "after": lambda planted, slug: [planted[slug].agents[0].pk, 0],
+    "before": lambda planted, slug: [planted[slug].agents[-1].pk + 1, "2099-01-01T00:00:00Z"],
+}  # fmt: skip
+ELSEWHERE: Final = ("cursor",)  # tried by a test of its own
+# The parameters of pages; those of the API are in its OpenAPI document.
+QUERIES: Final[Mapping[str, Sequence[str]]] = {
+    "overview": ("sort",),
+    "palette": ("q",),
+    "agents": ("unit", "role", "state", "q", "after", "before"),
+    "replacements": ("unit", "reason", "after", "before"),
+    "activity": ("kind", "before"),
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Route:
+    """A pattern of the URL map: its name with namespaces (or its own text), and its arguments."""
+
+    name: str
+    path: str
+    arguments: tuple[str, ...]
+
+
+def routes(resolver: URLResolver | None = None, prefix: str = "", spaces: str = "") -> Iterator[Route]:
+    """Yield every pattern of the URL map."""
+    for pattern in (resolver or get_resolver()).url_patterns:
+        path = prefix + str(pattern.pattern)
+        if isinstance(pattern, URLResolver):
+            inner = f"{spaces}{pattern.namespace}:" if pattern.namespace else spaces
+            yield from routes(pattern, path, inner)
+        elif isinstance(pattern, URLPattern):
+            name = f"{spaces}{pattern.name}" if pattern.name else path
+            found = (*pattern.pattern.regex.groupindex,)
+            yield Route(name, path, tuple(found))
+
+
+def doors(planted: Planted) -> list[Door]:
+    """Return every door. Fails for a route, a list or a parameter that the tables know nothing of."""
+    found: dict[str, Door] = {}
+    for route in routes():
+        if (listed := _listed(route)) is not None:
+            continue_with: Iterator[Door] = _of_list(route, listed, planted)
+        else:
+            continue_with = _of_route(route, planted)
+        for door in continue_with:
+            found.setdefault(f"{door.kind} {door.path}", door)
+    return list(found.values())
+
+
+def _kind(route: Route) -> str:
+    return {"api": "api", "admin": "admin"}.get(route.path.split("/", maxsplit=1)[0], "page")
+
+
+def _of_route(route: Route, planted: Planted) -> Iterator[Door]:
+    if _kind(route) == "admin" and not route.name.startswith("admin:"):
+        return  # Django's catch-all and the old address of a change: both redirect to what is tried by name
+    assert route.name in ROUTES, (
+        f"The route {route.name!r} ({route.path}) has no rule: add it to ROUTES in tests/access_rules.py, with the "
+        "permission that it asks for."
+    )
+    kind, rule = _kind(route), ROUTES[route.name]
+    if not route.arguments or route.name == "api-not-found":
+        path = "/api/v1/nothing/" if route.name == "api-not-found" else reverse(route.name)
+        yield Door(route.name, kind, rule, path, MISSING if route.name == "api-not-found" else "")
+        yield from _queried(Door(route.name, kind, rule, path, queried=True), planted)
+        return
+    if route.name in COMMON:
+        yield Door(route.name, kind, rule, reverse(route.name, kwargs=COMMON[route.name](planted)))
+    else:
+        assert route.name in ARGUMENTS, (
+            f"The route {route.name!r} takes {', '.join(route.arguments)}: say in ARGUMENTS (or COMMON) of "
+            "tests/doors.py what they are for a unit."
+        )
+        for slug in UNITS:
+            for arguments in ARGUMENTS[route.name](planted, slug):
+                yield Door(route.name, kind, rule, reverse(route.name, kwargs=arguments), slug)
+    if route.name != "admin:app_list":
+        missing = {argument: ABSENT[argument] for argument in route.arguments}
+        yield Door(route.name, kind, rule, reverse(route.name, kwargs=missing), MISSING)
+
+
+def _queried(door: Door, planted: Planted) -> Iterator[Door]:
+    names = parameters().get(door.path, ()) if door.kind == "api" else QUERIES.get(door.name, ())
+    for name in names:
+        if name in ELSEWHERE:
+            continue
+        assert name in PARAMETERS, (
+            f"{door.path} takes {name!r}: say in PARAMETERS of tests/doors.py what values it has."
+        )
+        for slug in UNITS:
+            for value in PARAMETERS[name](planted, slug):
+                query = urlencode({name: value})
+                yield Door(door.name, door.kind, door.rule, f"{door.path}?{query}", queried=True)
+
+
+_parameters: dict[str, tuple[str, ...]] = {}
+
+
+def parameters() -> Mapping[str, tuple[str, ...]]:
+    """Return the query parameters of each address of the API, by its OpenAPI document."""
+    if not _parameters:
+        for path, operations in document()["paths"].items():
+            named = [one["name"] for one in operations["get"].get("parameters", []) if one["in"] == "query"]
+            _parameters[path] = tuple(named)
+    return _parameters
+
+
+_document: dict[str, Any] = {}
+
+
+def document(client: Client | None = None) -> dict[str, Any]:
+    """Return the OpenAPI document, once it was read by a client that may."""
+    if client is not None:
+        _document.update(json.loads(client.get("/api/schema/").content))
+    return _document
+
+
+# --- the administration ------------------------------------------------------------------------------------
+
+
+def _listed(route: Route) -> type[Model] | None:
+    """Return the model whose list in the administration a route belongs to."""
+    if not route.name.startswith("admin:"):
+        return None
+    app, _, rest = route.name.removeprefix("admin:").partition("_")
+    for model in admin.site._registry:
+        meta = model._meta
+        pages = [f"{meta.model_name}_{page}" for page in ("changelist", "add", "history", "delete", "change")]
+        if app == meta.app_label and rest in pages:
+            return model
+    return None
+
+
+def _of_list(route: Route, model: type[Model], planted: Planted) -> Iterator[Door]:
+    label, page = model._meta.label_lower, route.name.rpartition("_")[2]
+    assert label in LISTS, (
+        f"The administration lists {label}: add it to LISTS in tests/access_rules.py, with the permissions to "
+        "look and to write (CLOSED: nobody)."
+    )
+    look, write = LISTS[label]
+    rule = write if page in ("add", "delete") else look
+    if page == "add":
+        yield Door(route.name, "admin", rule, reverse(route.name))
+    elif page == "changelist":
+        path = reverse(route.name)
+        yield Door(route.name, "admin", rule, path)
+        for query in _admin_queries(admin.site._registry[model], planted):
+            yield Door(route.name, "admin", rule, f"{path}?{query}", queried=True)
+    else:
+        for slug, key in _rows(model, planted):
+            yield Door(route.name, "admin", rule, reverse(route.name, args=[key]), slug)
+
+
+def _rows(model: type[Model], planted: Planted) -> Iterator[tuple[str, Any]]:
+    """Yield rows of a model: of every unit where they belong to units, else one; and one that does not exist."""
+    place = getattr(model, "UNIT", None)
+    rows = model._default_manager.order_by("-pk")
+    if place is None:
+        first = rows.first()
+        if first is not None:
+            yield "", first.pk
+    else:
+        for slug in UNITS:
+            for row in rows.filter(**{place: planted[slug].unit.pk})[:2]:
+                yield slug, row.pk
+    if model._meta.pk is not None and model._meta.pk.get_internal_type() != "UUIDField":
+        yield MISSING, NOBODY
+
+
+def _admin_queries(listed: "ModelAdmin[Any]", planted: Planted) -> Iterator[str]:
+    """Yield the queries of a list: its search, its filters with every unit, orders, and a guessed column."""
+    words = [value for slug in UNITS for value in PARAMETERS["q"](planted, slug)] if listed.search_fields else []
+    yield from (urlencode({"q": word}) for word in words)
+    filters = [one for one in listed.list_filter if isinstance(one, str)]
+    for name, slug in product(filters, UNITS):
+        if name == "unit":
+            yield urlencode({"unit__id__exact": planted[slug].unit.pk})
+    for slug in UNITS:
+        yield urlencode({"unit__slug__startswith": slug[:2]})
+    yield from (urlencode({"o": order}) for order in ("1", "-2"))
+    yield "all="

@@ -1,0 +1,176 @@
+"""A holding in which every unit carries marks that can come from nowhere else: what leaks is recognised."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import cached_property
+from typing import Any, Final
+from urllib.parse import unquote_plus
+
+from django.db.models import F, Value
+from django.db.models.functions import Concat, Left, Replace, Right
+from django.utils import timezone
+
+from audit.models import LedgerEntry
+from holding.models import Agent, Division, Seat, Unit
+from holding.tests.factories import make_holding
+from portal.tests.factories import make_replacements
+from subsidiaries.performance.models import KPIS, KpiCoverage, KpiLatest, KpiMinute, KpiSample
+from subsidiaries.performance.services import maintain_partitions
+from subsidiaries.replacement.models import Census, DivisionState, Incident, Replacement, SeatState, UnitFloor
+from subsidiaries.replacement.observing import ensure_states
+from tests.principals import UNITS
+
+MINUTES: Final = 3
+REPLACED: Final = 2  # seats of each subsidiary that are under their second generation
+
+
+@dataclass
+class Marked:
+    """What is known of a unit that was planted."""
+
+    unit: Unit
+    number: int
+
+    @property
+    def slug(self) -> str:
+        """The unit's slug."""
+        return self.unit.slug
+
+    @property
+    def parent(self) -> bool:
+        """Whether it is the parent company, whose seats have names instead of numbers."""
+        return self.unit.kind == Unit.Kind.CORPORATE
+
+    @property
+    def code(self) -> str:
+        """The beginning of every code of a subsidiary's operators."""
+        return f"op-7{self.number}"
+
+    @property
+    def value(self) -> float:
+        """What every KPI of the unit is."""
+        return 7100 + self.number + 0.7731
+
+    @cached_property
+    def seats(self) -> list[Seat]:
+        """Seats of the unit: the first, with whoever reports to it, and the first that was replaced."""
+        seats = Seat.objects.filter(unit=self.unit).select_related("body", "division").order_by("ordinal")
+        first = seats[0]
+        replaced = None if self.parent else seats.get(code=f"{self.code}0031")
+        return [first, replaced or seats[1]]
+
+    @cached_property
+    def agents(self) -> list[Agent]:
+        """Agents of those seats, of all generations."""
+        agents = Agent.objects.filter(seat__in=self.seats).select_related("unit", "seat__unit", "seat__body")
+        return list(agents.order_by("pk"))
+
+    @property
+    def _subjects(self) -> tuple[str, ...]:
+        # The hint of a form has `org.claytom.pricing.operator.` as its example.
+        root = f"org.claytom.{self.slug}."
+        return (root,) if self.parent else (f"{root}operator.op-7", f"{root}director.")
+
+    @cached_property
+    def marks(self) -> tuple[str, ...]:
+        """Texts that only somebody who sees the unit may get to read."""
+        slug, value = self.slug, self.value
+        return (
+            f"zqname-{slug}", f"zqdiv-{slug}", f"zqhost-{slug}", f"zqincident-{slug}", f"zqcause-{slug}",
+            f"zqseat-{slug}", f"zqduty-{slug}", *self._subjects, f"-7{self.number}00", f"{value:.4f}",
+            f"{value:,.1f}", f"/s/{slug}/", f"/a/{slug}/", f'"{slug}"', f"unit:{slug}", f"?unit={slug}",
+            f"row-{slug}",
+        )  # fmt: skip
+
+
+class Planted:
+    """The units with their marks; `leaks` tells whose marks an answer has that its reader must not see."""
+
+    def __init__(self) -> None:
+        units = {unit.slug: unit for unit in Unit.objects.all()}
+        self.units: Mapping[str, Marked] = {
+            slug: Marked(units[slug], number) for number, slug in enumerate(UNITS, start=1)
+        }
+
+    def __getitem__(self, slug: str) -> Marked:
+        return self.units[slug]
+
+    def leaks(self, answer: bytes, *, unseen: list[str], asked: str) -> list[str]:
+        """Return the marks of units that are not in view, without those that the question itself contained."""
+        found = [mark for slug in unseen for mark in self[slug].marks if mark.encode() in answer]
+        words = unquote_plus(asked)
+        return [mark for mark in found if mark not in words and mark.strip('"') not in words.split("=")]
+
+    def entry(self, slug: str) -> int:
+        """Return the number of a ledger entry about the unit."""
+        return LedgerEntry.objects.filter(object=f"unit/{slug}").values_list("pk", flat=True)[0]
+
+
+def plant() -> Planted:
+    """Load the holding and give every unit its marks."""
+    make_holding(subsidiaries=UNITS)
+    ensure_states()
+    maintain_partitions()
+    planted = Planted()
+    for marked in planted.units.values():
+        _mark(marked)
+        _happen(marked)
+        _measure(marked)
+    return planted
+
+
+def _mark(marked: Marked) -> None:
+    slug, now = marked.slug, timezone.now()
+    name = f"zqname-{slug}"
+    Unit.objects.filter(slug=slug).update(name_es=name, name_en=name)
+    Division.objects.filter(unit=marked.unit).update(key=Concat(Value(f"zqdiv-{slug}."), F("code")))
+    seats, agents = Seat.objects.filter(unit=marked.unit), Agent.objects.filter(unit=marked.unit)
+    seats.update(duty=f"zqduty-{slug}")
+    if marked.parent:
+        seats.update(name_es=f"zqseat-{slug}", name_en=f"zqseat-{slug}")
+    else:  # op-0031 becomes op-720031
+        number = Value(f"-7{marked.number}")
+        seats.update(code=Concat(Left("code", 2), number, Right("code", 4)))
+        tail = Right("agent_id", 7)  # 0031-g1
+        before: Any = Concat(Value("-"), tail)
+        after: Any = Concat(number, tail)
+        agents.update(subject=Replace("subject", before, after), agent_id=Replace("agent_id", before, after))
+    DivisionState.objects.filter(division__unit=marked.unit).update(
+        host=f"zqhost-{slug}", epoch=4711, seen_at=now, full_at=now, reported_at=now
+    )
+    SeatState.objects.filter(unit=marked.unit).update(state="idle", since=now, done=7)
+    Census.objects.filter(unit=marked.unit).update(live=F("seats"))
+    marked.unit.refresh_from_db()
+
+
+def _happen(marked: Marked) -> None:
+    detail, now = f"zqincident-{marked.slug}", timezone.now()
+    UnitFloor.objects.update_or_create(unit=marked.unit, defaults={"seconds_below": marked.value})
+    for kind, closed in ((Incident.Kind.BELOW_FLOOR, None), (Incident.Kind.CAPACITY, now)):
+        Incident.objects.create(
+            unit=marked.unit, kind=kind, opened_at=now, closed_at=closed, deficit=3, detail=detail
+        )
+    if not marked.parent:
+        make_replacements(marked.slug, count=REPLACED)
+        Replacement.objects.filter(unit=marked.unit).update(detail=f"zqcause-{marked.slug}")
+
+
+def _measure(marked: Marked) -> None:
+    now = timezone.now()
+    values = dict.fromkeys(KPIS, marked.value)
+    sums = {f"sum_{kpi}": value for kpi, value in values.items()}
+    minute = now.replace(second=0, microsecond=0)
+    for back in range(MINUTES):
+        at = minute - timedelta(minutes=back)
+        KpiMinute.objects.create(minute=at, unit=marked.unit, role="operator", n=1, **sums)
+    for seat in marked.seats:
+        KpiLatest.objects.create(
+            id=KpiLatest.key(marked.unit.pk, seat.ordinal), unit=marked.unit, ordinal=seat.ordinal, role="operator",
+            generation=seat.generation, ts=now, **values,
+        )  # fmt: skip
+    KpiCoverage.objects.create(unit=marked.unit, seats=35, buckets={str(int(now.timestamp())): 35}, as_of=now)
+    KpiSample.objects.create(
+        seq=marked.number, ts=now, received_at=now, unit=marked.unit, role="operator", ordinal=31, generation=1,
+        **values,
+    )  # fmt: skip

@@ -1,0 +1,338 @@
+"""Every principal at every door: who gets in, who is refused, and that nobody reads what is not theirs."""
+
+import logging
+import random
+import re
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from http.cookies import SimpleCookie
+from itertools import product
+from typing import Any, Final
+
+import pytest
+from django.core.exceptions import FullResultSet
+from django.db import transaction
+from django.http import HttpResponse
+from django.test import Client
+
+from holding import scope
+from iam.access.permissions import PERMISSIONS
+from subsidiaries.replacement.models import SeatState
+from tests.access_rules import CLEARED, OPEN, SIGNED_IN
+from tests.doors import MISSING, NOBODY, SAFE, UNSAFE, Door, document, doors, routes
+from tests.planted import Planted, plant
+from tests.principals import OTHER, OWN, PARENT, UNITS, Principal, make_principals, named
+
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean")]
+
+SHARE: Final = 4000  # attempts of `make test`
+FULL: Final = 50_000  # at least so many are those of `make test-full`
+REFUSED: Final = {"page": {403}, "api": {403}, "admin": {302, 403}}
+STRANGE: Final = {"page": {302}, "api": {401}, "admin": {302}}
+KINDS: Final = ("page", "api", "admin")
+FRAGMENT: Final = {"HX-Request": "true"}
+SIGN_IN: Final = ("/sign-in/", "/admin/login/")
+WAY_OUT: Final = "/admin/"  # where the administration leads whom it has nothing to sign out of
+WIDE: Final = {code for code, permission in PERMISSIONS.items() if permission.wide}
+
+
+Case = tuple[Principal, Door, str, bool]
+"""Who, where, by which method, and whether as a part of a page."""
+
+
+class Matrix:
+    """The holding with its marks, everybody, and every door."""
+
+    def __init__(self) -> None:
+        self.planted: Planted = plant()
+        self.principals = make_principals()
+        document(named(self.principals, "executive").client())
+        self.doors = doors(self.planted)
+        self.attempts = 0
+        self.wrong: list[str] = []
+        self.answers: Counter[tuple[str, int]] = Counter()
+        self._clients: dict[str, Client] = {}
+
+    def unseen(self, principal: Principal) -> list[str]:
+        return [slug for slug in UNITS if not principal.sees(slug)]
+
+    def ask(
+        self, principal: Principal, door: Door, method: str = "GET", headers: dict[str, str] | None = None
+    ) -> HttpResponse:
+        """Ask as the principal; what a write did is taken back, cookies too."""
+        self.attempts += 1
+        client = self._clients.get(principal.name) or self._clients.setdefault(principal.name, principal.client())
+        cookies = SimpleCookie(client.cookies)
+        try:
+            if method in SAFE:
+                return client.generic(method, door.path, headers=headers)  # type: ignore[return-value]
+            with transaction.atomic():
+                body = "{}" if door.kind == "api" else ""
+                response = client.generic(method, door.path, body, "application/json", headers=headers)
+                transaction.set_rollback(True)
+            return response  # type: ignore[return-value]
+        finally:
+            client.cookies = cookies
+
+    def judge(self, principal: Principal, door: Door, method: str, response: HttpResponse, fragment: bool) -> None:
+        """Note what is wrong with an answer."""
+        case = f"{principal.name}: {method} {door.path}{' (part)' if fragment else ''} -> {response.status_code}"
+        self.answers[door.kind, response.status_code] += 1
+        expected = allowed(principal, door, method, fragment=fragment)
+        if response.status_code not in expected:
+            self.wrong.append(f"{case}, not one of {sorted(expected)}")
+        target = response.headers.get("Location", "")
+        refused = expected in (STRANGE["page"], STRANGE["admin"], REFUSED["admin"])
+        if response.status_code == 302 and refused and not target.startswith(SIGN_IN) and target != WAY_OUT:
+            self.wrong.append(f"{case}, leads to {target}")
+        for mark in self.leaks(principal, door, response):
+            self.wrong.append(f"{case} tells {mark!r}")
+
+    def leaks(self, principal: Principal, door: Door, response: HttpResponse) -> list[str]:
+        """Return the marks of units that the principal has no view of, in body and headers."""
+        if door.rule in WIDE - {"admin.use"} and principal.holds(door.rule):
+            return []  # about the whole holding, and held for it
+        if door.name == "api-schema":
+            return []  # the same for everybody, see below
+        told = b"\n".join([response.content, *(f"{k}: {v}".encode() for k, v in response.headers.items())])
+        return self.planted.leaks(told, unseen=self.unseen(principal), asked=door.path)
+
+    def cases(self) -> list[Case]:
+        """Return every attempt. Queries are tried by reading only: what a method may is the address's matter."""
+        reads = [(*case, "GET", False) for case in product(self.principals, self.doors)]
+        addresses = [door for door in self.doors if not door.queried]
+        writes = [(*case, False) for case in product(self.principals, addresses, ("HEAD", *UNSAFE))]
+        pages = [door for door in self.doors if door.kind == "page"]
+        return [*reads, *writes, *((*case, "GET", True) for case in product(self.principals, pages))]
+
+    def share(self, cases: Sequence[Case], source: random.Random, size: int) -> list[Case]:
+        """Return a share of the cases, as many of each kind of door."""
+        of_kinds = [[case for case in cases if case[1].kind == kind] for kind in KINDS]
+        return [case for part in of_kinds for case in source.sample(part, min(size // len(KINDS), len(part)))]
+
+    def run(self, cases: Sequence[Case]) -> None:
+        """Try the cases; fails with what was wrong, the first thirty."""
+        for principal, door, method, fragment in cases:
+            response = self.ask(principal, door, method, FRAGMENT if fragment else None)
+            self.judge(principal, door, method, response, fragment)
+        assert not self.wrong, "\n".join([f"{len(self.wrong)} of {self.attempts} attempts:", *self.wrong[:30]])
+
+
+def allowed(principal: Principal, door: Door, method: str, *, fragment: bool = False) -> set[int]:
+    """Return the statuses that an attempt may have."""
+    if door.rule == OPEN:
+        return {200, 302, 400, 403, 405, 422, 429}
+    standing = principal.standing(door.kind)
+    if standing == "stranger":
+        return {401} if fragment else STRANGE[door.kind]
+    if door.kind == "admin" and not (principal.staff and principal.holds("admin.use")):
+        # The administration leads those without its permission to its sign-in, which refuses them.
+        return {403} if door.name == "admin:login" and standing != "stranger" else REFUSED["admin"]
+    refused = door.rule != SIGNED_IN and standing == "uncleared"
+    if refused or not (door.rule in (SIGNED_IN, CLEARED) or principal.holds(door.rule)):
+        gone = {302, 404} if door.kind == "admin" and door.of == MISSING else set()
+        return {403} | gone
+    return _granted(principal, door, method)
+
+
+def _granted(principal: Principal, door: Door, method: str) -> set[int]:
+    """Return the statuses of an attempt at a door that the principal may pass."""
+    there = door.of == "" or (door.of in UNITS and principal.sees(door.of))
+    if door.kind == "admin":
+        if method in UNSAFE:
+            return {200, 302, 400, 403, 404, 405}
+        if door.name in ("admin:autocomplete", "admin:view_on_site", "admin:logout", "admin:login"):
+            return {200, 302, 403, 404, 405}
+        return {200, 302, 400} if door.queried else {200} if there else {302, 404}
+    if method in UNSAFE:
+        return {404} if door.name == "api-not-found" else {400, 405}
+    if not there:
+        return {404}
+    return {200, 400} if door.queried and door.kind == "api" else {200}
+
+
+@pytest.fixture
+def matrix() -> Iterator[Matrix]:
+    logging.disable(logging.ERROR)  # thousands of refusals, each with its trace
+    yield Matrix()
+    logging.disable(logging.NOTSET)
+
+
+@pytest.fixture
+def source(request: pytest.FixtureRequest) -> random.Random:
+    return random.Random(request.config.getoption("randomly_seed", 1))
+
+
+def report(matrix: Matrix, capsys: pytest.CaptureFixture[str]) -> None:
+    """Print how many attempts were made."""
+    with capsys.disabled():
+        kinds = Counter(dict.fromkeys(KINDS, 0))
+        for (kind, _status), count in matrix.answers.items():
+            kinds[kind] += count
+        parts = ", ".join(f"{count:,} {kind}" for kind, count in kinds.items())
+        print(f"\naccess matrix: {matrix.attempts:,} attempts ({parts}), {len(matrix.doors)} doors", end=" ")  # noqa: T201
+
+
+# --- who gets in -------------------------------------------------------------------------------------------
+
+
+def test_a_share_of_all_attempts_ends_as_it_must(
+    matrix: Matrix, source: random.Random, capsys: pytest.CaptureFixture[str]
+) -> None:
+    matrix.run(matrix.share(matrix.cases(), source, SHARE))
+    report(matrix, capsys)
+
+
+@pytest.mark.full
+def test_every_attempt_ends_as_it_must(matrix: Matrix, capsys: pytest.CaptureFixture[str]) -> None:
+    matrix.run(matrix.cases())
+    report(matrix, capsys)
+    assert matrix.attempts >= FULL
+
+
+# --- what is read ------------------------------------------------------------------------------------------
+
+
+def test_the_marks_are_read_by_those_who_may(matrix: Matrix) -> None:
+    """Else a leak would not be found either."""
+    administrator = named(matrix.principals, "administrator")
+    told = b"".join(matrix.ask(administrator, door).content for door in matrix.doors if door.kind != "admin")
+    for slug in UNITS:
+        unread = [mark for mark in matrix.planted[slug].marks if mark.encode() not in told]
+        # The seats of the parent company have names instead of numbers, and nobody has replaced them.
+        only_there = ("zqseat-", "zqcause-") if slug != PARENT else ("-71", "zqcause-", "row-")
+        assert [mark for mark in unread if not mark.startswith(only_there)] == [], slug
+
+
+LIMITED: Final = ("head", "clerk", "viewer-of-two", "service", "agent", "token-of-a-unit", "unbound")
+
+
+def test_the_database_alone_lets_nothing_out(
+    matrix: Matrix, source: random.Random, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With the managers' condition taken away, row-level security stands alone."""
+
+    def everything(*_arguments: object) -> Any:
+        raise FullResultSet
+
+    monkeypatch.setattr(scope.InView, "as_sql", everything)
+    limited = [named(matrix.principals, name) for name in LIMITED]
+    cases = [(*case, "GET", False) for case in product(limited, matrix.doors)]
+    matrix.run(matrix.share(cases, source, SHARE // 2))
+    report(matrix, capsys)
+
+
+def test_what_is_not_in_view_is_answered_like_what_does_not_exist(matrix: Matrix) -> None:
+    head = named(matrix.principals, "head")
+    compared = 0
+    for door in matrix.doors:
+        if door.kind == "admin" or door.of not in UNITS or head.sees(door.of):
+            continue
+        word, absent = absent_beside(door)
+        for headers in ({}, FRAGMENT):
+            there = matrix.ask(head, door, headers=headers)
+            nowhere = matrix.ask(
+                head, replace(door, path=door.path.replace(f"/{word}/", f"/{absent}/")), headers=headers
+            )
+            assert there.status_code == nowhere.status_code == 404, door.path
+            assert plain(there, word) == plain(nowhere, absent), door.path
+            compared += 1
+    assert compared > 50
+
+
+def absent_beside(door: Door) -> tuple[str, str]:
+    """Return the word of an address that names what is not in view, and one of its kind that names nothing."""
+    words = door.path.strip("/").split("/")
+    word = door.of if door.of in words else words[-1]
+    return word, str(NOBODY) if word.isdigit() else "nowhere"
+
+
+def plain(response: HttpResponse, word: str) -> str:
+    """Return an answer without a word of its question, and without what is new each time."""
+    text = re.sub(rf"\b{re.escape(word)}\b", "·", response.content.decode())
+    return re.sub(r'(csrfmiddlewaretoken" value=|X-CSRFToken|csrf-token" content=)"?[^">]+', "", text)
+
+
+def test_a_tag_that_somebody_else_got_confirms_nothing(matrix: Matrix) -> None:
+    """No 304 tells that the content of somebody who sees more would be the same."""
+    executive, head = named(matrix.principals, "executive"), named(matrix.principals, "head")
+    tried = 0
+    for door in matrix.doors:
+        if (
+            door.kind != "page"
+            or (tag := matrix.ask(executive, door, headers=FRAGMENT).headers.get("ETag")) is None
+        ):
+            continue
+        answer = matrix.ask(head, door, headers={**FRAGMENT, "If-None-Match": tag})
+        own = matrix.ask(head, door, headers=FRAGMENT)
+        assert (answer.status_code == 304) == (own.headers.get("ETag") == tag), door.path
+        assert answer.status_code != 304 or door.of not in UNITS or head.sees(door.of), door.path
+        tried += 1
+    assert tried > 30
+
+
+def test_a_cursor_of_somebody_else_opens_no_row(matrix: Matrix) -> None:
+    executive = named(matrix.principals, "executive").client()
+    for name in ("units", "seats", "agents", "replacements", "kpis"):
+        address = f"/api/v1/{name}/?limit=1"
+        for _page in range(6):
+            given = executive.get(address).json()["next"]
+            if not given:
+                break
+            address = given
+            for principal in (named(matrix.principals, one) for one in ("head", "agent", "clerk", "unbound")):
+                door = Door(f"{name}-cursor", "api", "units.view", address.removeprefix("http://testserver"))
+                response = matrix.ask(principal, door)
+                assert response.status_code == (200 if principal.holds("units.view") else 403), address
+                assert matrix.leaks(principal, door, response) == [], (principal.name, address)
+
+
+def test_the_field_has_the_bytes_of_units_in_view_only(matrix: Matrix) -> None:
+    def field(name: str) -> bytes:
+        return bytes(named(matrix.principals, name).client().get("/org/field.bin").content)
+
+    assert len(field("executive")) == 3 * 35 + 50
+    parts = {name: field(name) for name in ("head", "head-of-another", "viewer-of-two", "narrowed-by-time")}
+    assert {name: len(raw) for name, raw in parts.items()} == {
+        "head": 35, "head-of-another": 35, "viewer-of-two": 70, "narrowed-by-time": 35,
+    }  # fmt: skip
+    place = field("executive").find(parts["head"])
+    SeatState.objects.filter(unit__slug=OTHER).update(state="failed")
+    assert field("head") == parts["head"]
+    assert field("head-of-another") != parts["head-of-another"]
+    assert field("executive")[place:].startswith(parts["head"])
+
+
+def test_the_palette_finds_only_what_is_in_view(matrix: Matrix) -> None:
+    for name, units in (("head", {OWN}), ("viewer-of-two", {OWN, "cloud"}), ("executive", set(UNITS))):
+        client = named(matrix.principals, name).client()
+        for word in ("zqname", "op-7", "-", "71", *UNITS):
+            for hit in client.get("/palette/", {"q": word}).json()["hits"]:
+                parts = hit["url"].split("/")
+                assert parts[1] not in ("s", "a") or parts[2] in units, (name, word, hit)
+        assert client.get("/palette/", {"q": "zqname"}).json()["hits"] != []
+
+
+def test_the_openapi_document_is_the_same_for_everybody(matrix: Matrix) -> None:
+    told = {
+        matrix.ask(principal, Door("api-schema", "api", CLEARED, "/api/schema/")).content
+        for principal in matrix.principals
+        if principal.standing("api") == "cleared"
+    }
+    assert len(told) == 1
+
+
+# --- the inventories are the same --------------------------------------------------------------------------
+
+
+def test_the_openapi_document_names_every_route_of_the_api(matrix: Matrix) -> None:
+    documented = {re.sub(r"\{[^}]*\}", "*", path) for path in document()["paths"]}
+    mapped = {
+        re.sub(r"\(\?P<[^)]*\)|<[^>]*>", "*", "/" + route.path.replace("^", "").replace("$", ""))
+        for route in routes()
+        if route.path.startswith("api/v1/")
+    }
+    assert documented == mapped
+    for path, operations in document()["paths"].items():
+        assert set(operations) == {"get"}, f"{path}: say in tests/doors.py how its other operations are tried"
