@@ -1,6 +1,5 @@
 """`manage.py load_people FILE` or `--demo`: people with their sign-ins, offices and roles."""
 
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -36,7 +35,8 @@ class Command(BaseCommand):
         except services.PeopleError as error:
             raise CommandError(f"{file} was not loaded:\n{error}") from error
         self.stdout.write(
-            f"{len(done.passwords)} people are new, {done.appointments} offices and {done.bindings} roles were given."
+            f"{len(done.passwords)} people are new,"
+            f" {done.appointments} offices and {done.bindings} roles were given."
         )
         if done.passwords:
             self._tell(done.passwords, target)
@@ -48,8 +48,8 @@ class Command(BaseCommand):
             self.stdout.write(f"Their passwords, shown only now:\n{table}")
             return
         try:
-            with open(os.open(target, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w", encoding="utf-8") as file:
-                file.write(table)
+            target.touch(mode=0o600, exist_ok=False)
+            target.write_text(table, encoding="utf-8")
         except OSError as error:
             # They are in the database by now: without this, nobody could sign in.
             self.stdout.write(f"{target} cannot be written ({error}); the passwords, shown only now:\n{table}")
