@@ -5,6 +5,8 @@ from django.urls import URLPattern, path
 from portal.views import (
     activity,
     agents,
+    approvals,
+    authority,
     organisation,
     overview,
     palette,
@@ -29,4 +31,14 @@ urlpatterns: list[URLPattern] = [
     path("org/under/<slug:kind>/<slug:key>/", organisation.children, name="children"),
     path("arp/", replacements.listing, name="replacements"),
     path("activity/", activity.show, name="activity"),
+    path("approvals/", approvals.listing, name="approvals"),
+    path("approvals/new/", approvals.new, name="new-approval"),
+    path("approvals/<int:pk>/", approvals.show, name="approval"),
+    path("approvals/<int:pk>/decide/", approvals.decide, name="decide-approval"),
+    path("approvals/<int:pk>/withdraw/", approvals.withdraw, name="withdraw-approval"),
+    path("authority/", authority.show, name="authority"),
+    path("authority/mine/", authority.mine, name="my-authority"),
+    path("authority/mine/end/<slug:kind>/<int:pk>/", authority.end, name="end-authority"),
+    path("authority/appoint/", authority.appoint, name="appoint"),
+    path("authority/appoint/<int:pk>/end/", authority.end_appointment, name="end-appointment"),
 ]

@@ -12,6 +12,9 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import quote_etag
 from django.utils.translation import gettext as _
 
+from holding import clock, scope
+from portal.approvals import waiting_count
+
 AS_OF_HEADER = "As-Of"
 
 
@@ -29,8 +32,12 @@ def answer(
     The part carries an ETag of its content; the time as of which it holds travels in a header, so that an
     unchanged part is a 304.
     """
-    context = {**context, "as_of": as_of, "navigation": navigation(request)}
     fragment = is_fragment(request)
+    context = {**context, "as_of": as_of}
+    if not fragment:
+        if (waiting := context.get("waiting_count")) is None:
+            waiting = waiting_count(request.user, at=clock.now())
+        context["navigation"] = navigation(request, waiting=waiting)
     response = render(request, f"{template}#{part}" if fragment else template, context, status=status)
     patch_vary_headers(response, ["HX-Request"])
     response.headers["Cache-Control"] = "private, no-cache"
@@ -56,8 +63,11 @@ def _known_etags(request: HttpRequest) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in sent.split(",")}
 
 
-def navigation(request: HttpRequest) -> list[dict[str, str]]:
-    """Return the entries of the navigation; `current` is `page` on the page itself, `true` below it."""
+def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]]:
+    """Return the entries of the navigation; `current` is `page` on the page itself, `true` below it.
+
+    `waiting` is how many approvals wait for whoever looks; the entry of the approvals shows it.
+    """
     entries = [
         ("overview", _("Overview")),
         ("organisation", _("Organisation")),
@@ -65,12 +75,19 @@ def navigation(request: HttpRequest) -> list[dict[str, str]]:
         ("replacements", _("Replacements")),
         ("activity", _("Activity")),
     ]
-    below = {"unit": "organisation", "agent": "agents"}
+    if scope.current().has("authority.view"):
+        entries.append(("approvals", _("Approvals")))
+    below = {
+        "unit": "organisation",
+        "agent": "agents",
+        **dict.fromkeys(("approval", "new-approval", "authority", "my-authority"), "approvals"),
+    }
     name = request.resolver_match.url_name if request.resolver_match else None
     return [
         {
             "url": reverse(entry),
             "name": label,
+            "count": waiting if entry == "approvals" else 0,
             "current": "page" if entry == name else "true" if below.get(name or "") == entry else "",
         }
         for entry, label in entries
