@@ -14,7 +14,6 @@ from django.conf import settings
 from django.db import DatabaseError, InterfaceError
 from django.http import HttpRequest, HttpResponse, JsonResponse
 
-from holding import scope
 from portal import metrics
 from portal.readiness import readiness
 
@@ -61,8 +60,7 @@ def prometheus(request: HttpRequest) -> HttpResponse:
             "Not from here: set METRICS_TOKEN and send it.\n", status=403, content_type="text/plain"
         )
     try:
-        with scope.opened(scope.EVERYTHING):
-            return HttpResponse(metrics.render(), content_type=METRICS_TYPE)
+        return HttpResponse(metrics.render(), content_type=METRICS_TYPE)
     except (DatabaseError, InterfaceError):
         return HttpResponse("The database does not answer.\n", status=503, content_type="text/plain")
 

@@ -9,6 +9,7 @@ from iam.authority import models
 class MatterAdmin(admin.ModelAdmin):
     """What is decided."""
 
+    permission = "authority.view"
     list_display = ("slug", "name_es", "measure", "reserved", "anti_splitting", "sla_hours", "expiry_hours")
     list_filter = ("measure", "reserved")
 
@@ -17,6 +18,7 @@ class MatterAdmin(admin.ModelAdmin):
 class OfficeAdmin(admin.ModelAdmin):
     """Who may hold authority."""
 
+    permission = "authority.view"
     list_display = ("slug", "name_es", "scope", "rank")
 
 
@@ -24,6 +26,7 @@ class OfficeAdmin(admin.ModelAdmin):
 class MatrixVersionAdmin(admin.ModelAdmin):
     """Versions of the matrix, the newest first."""
 
+    permission = "authority.view"
     list_display = ("number", "status", "valid_from", "valid_to", "author", "approver")
     list_filter = ("status",)
 
@@ -32,6 +35,7 @@ class MatrixVersionAdmin(admin.ModelAdmin):
 class RuleAdmin(admin.ModelAdmin):
     """The rules of each version."""
 
+    permission = "authority.view"
     list_display = ("version", "matter", "office", "limit", "required")
     list_filter = ("version", "matter")
     list_select_related = ("version", "matter", "office")
@@ -41,6 +45,7 @@ class RuleAdmin(admin.ModelAdmin):
 class AppointmentAdmin(admin.ModelAdmin):
     """Who holds which office."""
 
+    permission = "authority.view"
     list_display = ("person", "office", "unit", "valid_from", "valid_to", "recorded_by")
     list_filter = ("office",)
     list_select_related = ("person", "office", "unit")
@@ -51,6 +56,7 @@ class AppointmentAdmin(admin.ModelAdmin):
 class DelegationAdmin(admin.ModelAdmin):
     """What holders lent to others."""
 
+    permission = "authority.view"
     list_display = ("delegator", "person", "matters", "limit", "valid_from", "valid_to", "reason")
     list_select_related = ("delegator", "person")
     search_fields = ("person__username__istartswith", "delegator__username__istartswith")
@@ -60,6 +66,7 @@ class DelegationAdmin(admin.ModelAdmin):
 class SubstitutionAdmin(admin.ModelAdmin):
     """Who stands in for whom."""
 
+    permission = "authority.view"
     list_display = ("person", "substitute", "valid_from", "valid_to", "reason", "recorded_by")
     list_select_related = ("person", "substitute")
     search_fields = ("person__username__istartswith", "substitute__username__istartswith")
@@ -69,6 +76,7 @@ class SubstitutionAdmin(admin.ModelAdmin):
 class InterestAdmin(admin.ModelAdmin):
     """The register of interests."""
 
+    permission = "authority.view"
     list_display = ("person", "kind", "unit", "counterparty", "valid_from", "valid_to")
     list_filter = ("kind",)
     list_select_related = ("person", "unit")
@@ -79,6 +87,7 @@ class InterestAdmin(admin.ModelAdmin):
 class ApprovalAdmin(admin.ModelAdmin):
     """Approvals, the newest first."""
 
+    permission = "authority.view"
     list_display = ("id", "title", "matter", "unit", "value", "judged", "actor", "state", "requested_at", "due_at")
     list_filter = ("state", "matter")
     list_select_related = ("matter", "unit")
@@ -89,6 +98,7 @@ class ApprovalAdmin(admin.ModelAdmin):
 class LevelAdmin(admin.ModelAdmin):
     """The offices that may decide each approval."""
 
+    permission = "authority.view"
     list_display = ("approval", "office", "required", "majority", "cause", "since")
     list_filter = ("cause", "office")
     list_select_related = ("approval", "office")
@@ -99,6 +109,7 @@ class LevelAdmin(admin.ModelAdmin):
 class DecisionAdmin(admin.ModelAdmin):
     """Decisions, the newest first."""
 
+    permission = "authority.view"
     list_display = ("approval", "person", "acting_for", "office", "verdict", "at")
     list_filter = ("verdict", "office")
     list_select_related = ("approval", "person", "acting_for", "office")

@@ -1,6 +1,7 @@
 """Django application `authority`."""
 
 from django.apps import AppConfig
+from django.utils.module_loading import autodiscover_modules
 from django.utils.translation import gettext_lazy as _
 
 
@@ -10,3 +11,7 @@ class AuthorityConfig(AppConfig):
     name = "iam.authority"
     label = "authority"
     verbose_name = _("Authority")
+
+    def ready(self) -> None:
+        """Let every app register what approvals may do: in its module `actions`, if it has one."""
+        autodiscover_modules("actions")

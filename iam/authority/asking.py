@@ -14,7 +14,7 @@ from audit import services as audit
 from holding.models import Unit
 from iam.access.models import User
 from iam.authority import actions, judging, matrix, offices, telling
-from iam.authority.models import ENVELOPE, Approval, Level, Matter, Rule
+from iam.authority.models import ENVELOPE, Approval, Level, Matter, Office, Rule
 
 EURO = "EUR"
 SPLIT_WINDOW = timedelta(days=30)
@@ -54,6 +54,32 @@ class Request:
     parameters: Mapping[str, Any] | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Preview:
+    """Who would decide a request: the value judged, the first office, how many of its holders, who could now."""
+
+    judged: Decimal
+    office: Office
+    required: int
+    by_rule: bool
+    people: tuple[User, ...]
+
+
+def preview(*, request: Request, at: datetime) -> Preview:
+    """Return who would decide a request, and write nothing. Raises as `ask` does."""
+    approval = _asked(request, Matter.objects.get(slug=request.matter), at)
+    rule = _rules(approval, at)[0]
+    by_rule = rule.office.slug == ENVELOPE
+    able = set() if by_rule else judging.eligible(approval, rule.office, at)
+    return Preview(
+        judged=approval.judged,
+        office=rule.office,
+        required=0 if by_rule else rule.required or judging.majority(len(able)),
+        by_rule=by_rule,
+        people=tuple(User.objects.filter(pk__in=able).order_by("last_name", "username")),
+    )
+
+
 @transaction.atomic
 def ask(*, request: Request, at: datetime) -> Approval:
     """Write a request with the authority that it needs, or return the one made under its key (see `services`)."""
@@ -65,13 +91,7 @@ def ask(*, request: Request, at: datetime) -> Approval:
         )
     if known := Approval.objects.filter(key=request.key).first():
         return _same_request(known, approval)
-    version = matrix.matrix_at(at)
-    if version is None:
-        raise NoAuthorityError(_("No authority matrix is in force."))
-    approval.version, approval.judged = version, _judged(approval)
-    rules = list(Rule.objects.covering(version, matter, approval.judged))
-    if not rules:
-        raise NoAuthorityError(_("Nobody may decide %(matter)s at this value.") % {"matter": matter.name})
+    rules = _rules(approval, at)
     approval.by_rule = rules[0].office.slug == ENVELOPE
     if approval.by_rule:
         approval.state, approval.settled_at = Approval.State.APPROVED.value, at
@@ -90,6 +110,18 @@ def ask(*, request: Request, at: datetime) -> Approval:
     if approval.by_rule:
         telling.tell(approval, at)
     return approval
+
+
+def _rules(approval: Approval, at: datetime) -> list[Rule]:
+    """Judge what was asked for by the matrix in force; return the rules that cover it, lowest office first."""
+    version = matrix.matrix_at(at)
+    if version is None:
+        raise NoAuthorityError(_("No authority matrix is in force."))
+    approval.version, approval.judged = version, _judged(approval)
+    rules = list(Rule.objects.covering(version, approval.matter, approval.judged))
+    if not rules:
+        raise NoAuthorityError(_("Nobody may decide %(matter)s at this value.") % {"matter": approval.matter.name})
+    return rules
 
 
 def _asked(request: Request, matter: Matter, at: datetime) -> Approval:

@@ -17,14 +17,14 @@ from django.utils.translation import gettext as _
 
 from audit import services as audit
 from holding import clock
+from holding.scope import EVERYTHING, opened
 from iam.access.models import User
-from iam.authority import actions, asking, judging, matrix, offices, telling
+from iam.authority import actions, asking, judging, matrix, offices, people, telling
 from iam.authority.models import Approval, Decision, Level, Rule
 
 log = logging.getLogger(__name__)
 
 register_action = actions.register_action
-explain = judging.explain
 rejudge = judging.rejudge
 matrix_at = matrix.matrix_at
 draft_matrix = matrix.draft_matrix
@@ -38,13 +38,18 @@ substitute = offices.substitute
 end_substitution = offices.end_substitution
 declare_interest = offices.declare_interest
 end_interest = offices.end_interest
+load_people = people.load_people
 
 Request = asking.Request
+Preview = asking.Preview
+Answer = judging.Answer
+Rejudgement = judging.Rejudgement
 RuleText = matrix.RuleText
 NoAuthorityError = asking.NoAuthorityError
 KeyInUseError = asking.KeyInUseError
 MatrixError = matrix.MatrixError
 HolderError = offices.HolderError
+PeopleError = people.PeopleError
 SOURCE = telling.SOURCE
 
 
@@ -59,13 +64,29 @@ def request_approval(*, request: Request, at: datetime | None = None) -> Approva
     """Ask for a decision; the same key again returns the first request. Within the envelope it is granted at once.
 
     Raises NoAuthorityError when nobody may decide it, KeyInUseError for the key of another request, ValueError
-    for a value, a currency or parameters that cannot be.
+    for a value, a currency or parameters that cannot be. What counts, such as the requests that are added up,
+    counts whether or not whoever asks may see it.
     """
-    approval = asking.ask(request=request, at=at or clock.now())
-    return _execute_if_approved(approval, at)
+    with opened(EVERYTHING):
+        approval = asking.ask(request=request, at=at or clock.now())
+        return _execute_if_approved(approval, at)
+
+
+def preview(*, request: Request, at: datetime | None = None) -> Preview:
+    """Return who would decide a request, without making it. Raises what `request_approval` raises."""
+    with opened(EVERYTHING):
+        return asking.preview(request=request, at=at or clock.now())
 
 
 # --- deciding ----------------------------------------------------------------------------------------------
+
+
+def explain(
+    *, approval: Approval, person: User, acting_for: User | None = None, at: datetime | None = None
+) -> Answer:
+    """Say whether a person may decide an approval, and why, in a sentence (see `judging.explain`)."""
+    with opened(EVERYTHING):
+        return judging.explain(approval=approval, person=person, acting_for=acting_for, at=at)
 
 
 def decide(
@@ -81,7 +102,8 @@ def decide(
 
     Raises NotAllowedError with the reason, ValueError for a rejection without a note.
     """
-    return _execute_if_approved(_decide(approval.pk, person, verdict, note.strip(), acting_for, at), at)
+    with opened(EVERYTHING):
+        return _execute_if_approved(_decide(approval.pk, person, verdict, note.strip(), acting_for, at), at)
 
 
 @transaction.atomic
@@ -126,7 +148,6 @@ def _decide(
     return approval
 
 
-@transaction.atomic
 def withdraw(
     *,
     approval: Approval,
@@ -139,7 +160,13 @@ def withdraw(
 
     Raises NotAllowedError.
     """
-    found = Approval.objects.locked(approval.pk)
+    with opened(EVERYTHING):
+        return _withdraw(approval.pk, person, actor, reason, at)
+
+
+@transaction.atomic
+def _withdraw(pk: int, person: User | None, actor: str, reason: str, at: datetime | None) -> Approval:
+    found = Approval.objects.locked(pk)
     name = person.get_username() if person else actor
     if found.requester != person or found.actor != name:
         raise NotAllowedError(_("Only who asked for it can withdraw it."))

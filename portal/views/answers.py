@@ -12,8 +12,9 @@ from django.utils.cache import patch_vary_headers
 from django.utils.http import quote_etag
 from django.utils.translation import gettext as _
 
-from holding import scope
+from holding import clock, scope
 from iam.access.models import User
+from portal.approvals import waiting_count
 
 AS_OF_HEADER = "As-Of"
 BELOW_ACCESS = (
@@ -38,8 +39,12 @@ def answer(
     The part carries an ETag of its content; the time as of which it holds travels in a header, so that an
     unchanged part is a 304.
     """
-    context = {**context, "as_of": as_of, "navigation": navigation(request)}
     fragment = is_fragment(request)
+    context = {**context, "as_of": as_of}
+    if not fragment:
+        if (waiting := context.get("waiting_count")) is None:
+            waiting = waiting_count(request.user, at=clock.now())
+        context["navigation"] = navigation(request, waiting=waiting)
     response = render(request, f"{template}#{part}" if fragment else template, context, status=status)
     patch_vary_headers(response, ["HX-Request"])
     response.headers["Cache-Control"] = "private, no-cache"
@@ -70,8 +75,11 @@ def _known_etags(request: HttpRequest) -> set[str]:
     return {tag.strip().removeprefix("W/") for tag in sent.split(",")}
 
 
-def navigation(request: HttpRequest) -> list[dict[str, str]]:
-    """Return the entries of the navigation; `current` is `page` on the page itself, `true` below it."""
+def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]]:
+    """Return the entries of the navigation; `current` is `page` on the page itself, `true` below it.
+
+    `waiting` is how many approvals wait for whoever looks; the entry of the approvals shows it.
+    """
     entries = [
         ("overview", _("Overview")),
         ("organisation", _("Organisation")),
@@ -81,12 +89,20 @@ def navigation(request: HttpRequest) -> list[dict[str, str]]:
     ]
     if scope.current().has("people.view"):
         entries.append(("access", _("Access")))
-    below = {"unit": "organisation", "agent": "agents", **dict.fromkeys(BELOW_ACCESS, "access")}
+    if scope.current().has("authority.view"):
+        entries.append(("approvals", _("Approvals")))
+    below = {
+        "unit": "organisation",
+        "agent": "agents",
+        **dict.fromkeys(BELOW_ACCESS, "access"),
+        **dict.fromkeys(("approval", "new-approval", "authority", "my-authority"), "approvals"),
+    }
     name = request.resolver_match.url_name if request.resolver_match else None
     return [
         {
             "url": reverse(entry),
             "name": label,
+            "count": waiting if entry == "approvals" else 0,
             "current": "page" if entry == name else "true" if below.get(name or "") == entry else "",
         }
         for entry, label in entries

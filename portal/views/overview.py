@@ -6,7 +6,9 @@ from django.http import HttpRequest, HttpResponse
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_safe
 
+from holding import clock
 from iam.access.rules import needs
+from portal.approvals import waiting_count
 from portal.kpis import KPIS
 from portal.overview import SORTS, overview
 from portal.views.answers import answer, with_query
@@ -24,7 +26,11 @@ def show(request: HttpRequest) -> HttpResponse:
     if sort not in SORTS:
         asked = sort = "worst"
     data = overview(sort=sort, descending=asked.startswith("-"))
-    context = {"data": data, "columns": _columns(request, asked)}
+    context = {
+        "data": data,
+        "columns": _columns(request, asked),
+        "waiting_count": waiting_count(request.user, at=clock.now()),
+    }
     return answer(request, "portal/overview.html", context, as_of=data.as_of)
 
 

@@ -91,3 +91,14 @@ class IncidentAdmin(admin.ModelAdmin):
     list_filter = ("kind", ("closed_at", admin.EmptyFieldListFilter), "unit")
     list_select_related = ("unit",)
     ordering = ("-id",)
+
+
+@admin.register(models.Allowance)
+class AllowanceAdmin(admin.ModelAdmin):
+    """What people allowed beyond the cap."""
+
+    permission = "units.view"
+    list_display = ("unit", "day", "extra", "approval")
+    list_filter = ("unit",)
+    list_select_related = ("unit", "approval")
+    ordering = ("-id",)

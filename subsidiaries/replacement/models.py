@@ -9,6 +9,7 @@ from django.utils.translation import gettext_lazy as _
 
 from holding.models import Agent, Division, Seat, Unit
 from holding.scope import ScopedManager
+from iam.authority.models import Approval
 
 LIVE_STATES = ("idle", "busy", "paused")
 STALE_AFTER = timedelta(seconds=15)  # three presence intervals (agents.md, ARP cooperation)
@@ -201,6 +202,30 @@ class StaffingRule(models.Model):
 
     def __str__(self) -> str:
         return str(_("staffing rule"))
+
+
+class Allowance(models.Model):
+    """Replacements of a unit that people allowed beyond the cap of a business day, by an approval."""
+
+    UNIT: ClassVar[str] = "unit_id"
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    day = models.DateField(_("day"))
+    extra = models.PositiveIntegerField(_("replacements beyond the cap"))
+    approval = models.OneToOneField(
+        Approval, verbose_name=_("approval"), on_delete=models.PROTECT, related_name="+"
+    )
+
+    objects = ScopedManager()
+
+    class Meta:
+        verbose_name = _("allowance beyond the cap")
+        verbose_name_plural = _("allowances beyond the cap")
+        constraints = [models.CheckConstraint(condition=Q(extra__gte=1), name="allowance_of_some")]
+        indexes = [models.Index(fields=["unit", "day"], name="allowance_of_day")]
+
+    def __str__(self) -> str:
+        return f"{self.unit_id} {self.day} +{self.extra}"
 
 
 class Replacement(models.Model):

@@ -17,7 +17,7 @@ from bus import services as bus
 from holding import clock
 from holding import services as holding
 from holding.models import Unit
-from subsidiaries.replacement import incidents, observing
+from subsidiaries.replacement import caps, incidents, observing
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
@@ -134,8 +134,8 @@ def _silent_share(
 def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: StaffingRule) -> tuple[list[Case], int]:
     """Return the cases that may be decided now, and how many have to wait.
 
-    What a live host reports failed is replaced up to the day's cap; what merely went missing only as fast
-    as the brake on silence allows, since silence may be ours.
+    What a live host reports failed is replaced up to the day's cap, beyond which people are asked; what merely
+    went missing only as fast as the brake on silence allows, since silence may be ours.
     """
     failed = [case for case in cases if case.reason == Replacement.Reason.FAILED]
     missing = [case for case in cases if case.reason == Replacement.Reason.MISSING]
@@ -145,10 +145,12 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     elif silent > rule.slow_above:
         per_cycle = rule.missing_per_cycle_slow
     wanted = failed + missing[:per_cycle]
-    left = max(0, int(rule.daily_cap * unit.floor) - _replaced_today(unit)) if wanted else 0
+    cap = int(rule.daily_cap * unit.floor) + caps.allowed_beyond_cap(unit) if wanted else 0
+    left = max(0, cap - _replaced_today(unit)) if wanted else 0
     allowed = wanted[:left]
     if waiting := len(wanted) - len(allowed):
         incidents.open_incident(unit=unit, kind=Incident.Kind.CAP, detail=f"{waiting} wait", deficit=waiting)
+        caps.ask_for_more(unit=unit, extra=waiting)
     else:
         incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
     return allowed, len(cases) - len(allowed)

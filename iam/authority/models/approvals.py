@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable
 from datetime import datetime
-from typing import Self
+from typing import ClassVar, Self
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
@@ -12,6 +12,7 @@ from django.db.models.functions import Coalesce
 from django.utils.translation import gettext_lazy as _
 
 from holding.models import Unit
+from holding.scope import ScopedManager, Units
 from iam.access.models import User
 from iam.authority.models.holders import Delegation, Hat, Interest, Substitution, hats
 from iam.authority.models.matrix import MatrixVersion, Matter, Office, Rule
@@ -37,10 +38,24 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
         """Return what a person asked for."""
         return self.filter(requester=person)
 
+    def of_units(self, units: Units) -> Self:
+        """Return the approvals of units (None: of all)."""
+        return self if units is None else self.filter(unit__in=units)
+
+    def concerning(self, person: User, at: datetime) -> Self:
+        """Return what a person asked for, decided, or may decide at that time, of whatever unit."""
+        may = self.waiting_for(person, at).order_by().values("pk")
+        return self.filter(
+            Q(requester=person) | Q(pk__in=may) | Q(Exists(person.decisions.filter(approval=OuterRef("pk"))))
+        )
+
     def waiting_for(self, person: User, at: datetime) -> Self:
         """Return what a person may decide at that time: the inbox. Says the same as `explain`, in one query."""
+        worn = list(hats(person, at))
+        if not worn:
+            return self.none()
         titles = Q(pk__in=[])
-        for hat in hats(person, at):
+        for hat in worn:
             titles |= self._under(hat, at)
         return (
             self.filter(titles, state=Approval.State.PENDING, expires_at__gt=at)
@@ -92,6 +107,8 @@ class Approval(models.Model):
     Only its state, times and outcome are ever written after that (migration 0002).
     """
 
+    UNIT: ClassVar[str] = "unit_id"
+
     class State(models.TextChoices):
         PENDING = "pending", _("waiting for a decision")
         APPROVED = "approved", _("approved")
@@ -137,7 +154,7 @@ class Approval(models.Model):
     executed_at = models.DateTimeField(_("executed at"), null=True)
     failure = models.CharField(_("reason of the failure"), max_length=500, blank=True)
 
-    objects = ApprovalQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(ApprovalQuerySet)()
 
     class Meta:
         verbose_name = _("approval")
@@ -170,6 +187,8 @@ class Approval(models.Model):
 class Level(models.Model):
     """An office that may decide an approval: the required one, and those to which it was escalated. Append-only."""
 
+    UNIT: ClassVar[str] = "approval__unit_id"
+
     class Cause(models.TextChoices):
         REQUIRED = "required", _("required by the matrix")
         SHORT = "short", _("too few below may decide")
@@ -185,6 +204,8 @@ class Level(models.Model):
     eligible = ArrayField(models.BigIntegerField(), verbose_name=_("people who could decide then"), default=list)
     cause = models.CharField(_("cause"), max_length=8, choices=Cause)
     since = models.DateTimeField(_("since"))
+
+    objects = ScopedManager()
 
     class Meta:
         verbose_name = _("level")
@@ -210,6 +231,8 @@ class DecisionQuerySet(models.QuerySet["Decision"]):
 
 class Decision(models.Model):
     """What one person decided, under which title. Append-only; never by the requester (migration 0002)."""
+
+    UNIT: ClassVar[str] = "approval__unit_id"
 
     class Verdict(models.TextChoices):
         APPROVE = "approve", _("approve")
@@ -237,7 +260,7 @@ class Decision(models.Model):
     note = models.TextField(_("note"), blank=True)
     at = models.DateTimeField(_("at"))
 
-    objects = DecisionQuerySet.as_manager()
+    objects = ScopedManager.from_queryset(DecisionQuerySet)()
 
     class Meta:
         verbose_name = _("decision")

@@ -1,6 +1,5 @@
 """Who holds authority when: appointments, delegations, substitutions; and interests, which take it away."""
 
-from collections import defaultdict
 from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
@@ -212,16 +211,21 @@ def hats(person: User, at: datetime) -> Iterator[Hat]:
     """Yield every title under which a person may decide at that time, their own first."""
     if not (person.is_active and person.cleared):
         return
-    valid = Appointment.objects.in_office(at).select_related("office", "unit", "person")
-    for appointment in valid.filter(person=person):
-        yield Hat(appointment)
     lent = Delegation.objects.at(at).filter(person=person)
-    delegations: dict[int, list[Delegation]] = defaultdict(list)
-    for delegation in lent:
-        delegations[delegation.appointment_id].append(delegation)
-    for appointment in valid.filter(pk__in=delegations):
-        for delegation in delegations[appointment.pk]:
-            yield Hat(appointment, delegation=delegation)
-    for substitution in Substitution.objects.at(at).filter(substitute=person):
-        for appointment in valid.filter(person_id=substitution.person_id):
-            yield Hat(appointment, substitution=substitution)
+    replaced = Substitution.objects.at(at).filter(substitute=person)
+    valid = Appointment.objects.in_office(at).filter(
+        Q(person=person) | Q(pk__in=lent.values("appointment")) | Q(person__in=replaced.values("person"))
+    )
+    appointments = list(valid.select_related("office", "person").order_by("-id"))
+    for appointment in appointments:
+        if appointment.person_id == person.pk:
+            yield Hat(appointment)
+    others = {one.pk: one for one in appointments if one.person_id != person.pk}
+    if not others:  # as of most people: one query is all
+        return
+    for delegation in lent.filter(appointment__in=others):
+        yield Hat(others[delegation.appointment_id], delegation=delegation)
+    for substitution in replaced:
+        for appointment in others.values():
+            if appointment.person_id == substitution.person_id:
+                yield Hat(appointment, substitution=substitution)

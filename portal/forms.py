@@ -1,0 +1,146 @@
+"""Forms of the pages about authority: what they ask is checked here, what is allowed by the services."""
+
+import re
+from decimal import Decimal
+from typing import Any
+from uuid import uuid4
+
+from django import forms
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from holding.models import Unit
+from iam.access.models import User
+from iam.authority.models import Appointment, Interest, Matter, Office
+
+KEY = re.compile(r"^[0-9a-f-]{36}$")
+NOTE = 2000
+
+
+class RequestForm(forms.Form):
+    """What is asked for."""
+
+    matter: Any = forms.ModelChoiceField(
+        Matter.objects.all(), to_field_name="slug", label=gettext_lazy("Matter"), empty_label=None
+    )
+    unit: Any = forms.ModelChoiceField(
+        Unit.objects.none(), to_field_name="slug", label=gettext_lazy("Unit"), empty_label=None
+    )
+    value = forms.DecimalField(
+        label=gettext_lazy("Value, in the matter's measure (amounts in EUR)"),
+        min_value=Decimal(0), max_digits=20, decimal_places=4,
+    )  # fmt: skip
+    title = forms.CharField(label=gettext_lazy("What is asked for"), max_length=200)
+    counterparty = forms.CharField(label=gettext_lazy("Counterparty, if any"), max_length=200, required=False)
+    reason = forms.CharField(
+        label=gettext_lazy("Reason"), max_length=NOTE, required=False, widget=forms.Textarea({"rows": 3})
+    )
+    key = forms.CharField(widget=forms.HiddenInput, max_length=36, required=False)
+
+    def __init__(self, *args: Any, units: frozenset[int] | None, **options: Any) -> None:
+        """Offer these units (None: all in view)."""
+        super().__init__(*args, **options)
+        self.fields["key"].initial = uuid4
+        offered = Unit.objects.order_by("position")
+        field: Any = self.fields["unit"]
+        field.queryset = offered if units is None else offered.filter(pk__in=units)
+
+    def clean_key(self) -> str:
+        """Return the key that makes the same form, sent twice, one request."""
+        key: str = self.cleaned_data["key"]
+        if not KEY.match(key):
+            raise forms.ValidationError(_("The form has expired; open it again."))
+        return key
+
+
+class PersonField(forms.CharField):
+    """A person, by username."""
+
+    def clean(self, value: Any) -> Any:
+        """Return the person. Raises ValidationError when there is none, or one who may not sign in."""
+        name = super().clean(value)
+        person = User.objects.filter(
+            username=name.strip(), kind=User.Kind.PERSON, is_active=True, cleared=True
+        ).first()
+        if person is None:
+            raise forms.ValidationError(_("There is no active person of this name with the clearance."))
+        return person
+
+
+class SpanForm(forms.Form):
+    """Something that holds for a time."""
+
+    valid_to = forms.DateTimeField(
+        label=gettext_lazy("Until (UTC)"), required=False, widget=forms.DateTimeInput({"type": "datetime-local"})
+    )
+
+
+class UnitForm(SpanForm):
+    """Something that may be of a unit: of those in view when it is filled in."""
+
+    unit_label: Any = ""
+    unit: Any = forms.ModelChoiceField(Unit.objects.none(), to_field_name="slug", required=False)
+
+    def __init__(self, *args: Any, **options: Any) -> None:
+        """Offer the units in view."""
+        super().__init__(*args, **options)
+        field: Any = self.fields["unit"]
+        field.queryset = Unit.objects.order_by("position")
+        field.label = self.unit_label
+
+
+class DelegationForm(SpanForm):
+    """The loan of an office."""
+
+    appointment: Any = forms.ModelChoiceField(
+        Appointment.objects.none(), label=gettext_lazy("Office"), empty_label=None
+    )
+    person = PersonField(label=gettext_lazy("To (username)"), max_length=150)
+    matters: Any = forms.ModelMultipleChoiceField(
+        Matter.objects.all(),
+        to_field_name="slug",
+        label=gettext_lazy("Only these matters (none: all)"),
+        required=False,
+    )
+    limit = forms.DecimalField(
+        label=gettext_lazy("Up to"), required=False, min_value=Decimal(0), max_digits=20, decimal_places=4
+    )
+    reason = forms.CharField(label=gettext_lazy("Reason"), max_length=200)
+
+    def __init__(self, *args: Any, held: Any, **options: Any) -> None:
+        """Offer the appointments that the person holds and may lend."""
+        super().__init__(*args, **options)
+        field: Any = self.fields["appointment"]
+        field.queryset = held
+        field.label_from_instance = lambda one: (
+            f"{one.office.name} · {one.unit.name}" if one.unit else one.office.name
+        )
+        self.order_fields(["appointment", "person", "matters", "limit", "valid_to", "reason"])
+
+
+class SubstitutionForm(SpanForm):
+    """Who stands in for the person."""
+
+    substitute = PersonField(label=gettext_lazy("Who stands in (username)"), max_length=150)
+    reason = forms.CharField(label=gettext_lazy("Reason"), max_length=200)
+    field_order = ("substitute", "valid_to", "reason")
+
+
+class InterestForm(UnitForm):
+    """An interest of the person."""
+
+    kind = forms.ChoiceField(label=gettext_lazy("Kind"), choices=Interest.Kind.choices)
+    unit_label = gettext_lazy("In a unit")
+    counterparty = forms.CharField(label=gettext_lazy("Or in a counterparty"), max_length=200, required=False)
+    field_order = ("kind", "unit", "counterparty", "valid_to")
+
+
+class AppointmentForm(UnitForm):
+    """An office for somebody."""
+
+    office: Any = forms.ModelChoiceField(
+        Office.objects.exclude(rank=0), to_field_name="slug", label=gettext_lazy("Office"), empty_label=None
+    )
+    person = PersonField(label=gettext_lazy("Person (username)"), max_length=150)
+    unit_label = gettext_lazy("Unit, for an office of units")
+    field_order = ("office", "person", "unit", "valid_to")

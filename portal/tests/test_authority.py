@@ -1,0 +1,344 @@
+"""Approvals and authority on pages: several people, each with the office and the units that are theirs."""
+
+import re
+from collections.abc import Callable
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from django.db import connection
+from django.test import Client
+from django.test.utils import CaptureQueriesContext
+
+from holding import clock
+from iam.access.services import ensure_administrator
+from iam.access.tests.factories import make_binding
+from iam.authority.models import Appointment, Approval, Delegation, Interest, Substitution
+from iam.authority.tests import effects
+from iam.authority.tests.factories import ask, make_authority, unit_of, who
+
+pytestmark = pytest.mark.django_db
+KEY = "0b7c51ce-1a57-4c6b-9b3b-0f5a64b1f0aa"
+ROLES = {
+    "dora": ("supervisor", "pricing"),
+    "dani": ("supervisor", "pricing"),
+    "paula": ("subsidiary-head", "pricing"),
+    "tomas": ("subsidiary-head", "tax"),
+    "toni": ("supervisor", "tax"),
+    "carla": ("executive", ""),
+    "rita": ("executive", ""),
+    "omar": ("auditor", ""),
+    "sara": ("viewer", ""),
+    **{f"board{n}": ("executive", "") for n in range(1, 6)},
+}
+SignIn = Callable[[str], Client]
+
+
+@pytest.fixture(autouse=True)
+def authority(db: None, redis_url: str) -> None:
+    make_authority()
+    for name, (role, unit) in ROLES.items():
+        make_binding(who(name), role, unit_of(unit) if unit else None)
+
+
+@pytest.fixture
+def sign_in() -> SignIn:
+    def client(name: str) -> Client:
+        made = Client(headers={"Accept-Language": "en"})
+        made.force_login(who(name))
+        return made
+
+    return client
+
+
+def text(response: Any) -> str:
+    return str(response.content, "utf-8")
+
+
+def asked(value: object = 40_000, **fields: Any) -> Approval:
+    return ask(value, at=clock.now(), **fields)
+
+
+def decide(client: Client, approval: Approval, verdict: str = "approve", **fields: str) -> Any:
+    return client.post(f"/approvals/{approval.pk}/decide/", {"verdict": verdict, **fields})
+
+
+def state(approval: Approval) -> str:
+    approval.refresh_from_db()
+    return str(approval.state)
+
+
+# --- the inbox ---------------------------------------------------------------------------------------------
+
+
+def test_the_inbox_shows_what_waits_for_each_and_the_navigation_counts_it(sign_in: SignIn) -> None:
+    approval = asked()
+    page = text(sign_in("dora").get("/approvals/"))
+    waiting = page.split('id="mine"')[0]
+    assert f"#{approval.pk} Something" in waiting
+    assert re.search(r'class="count">1<', page)
+    assert "1 decision waits for you" in text(sign_in("dora").get("/"))
+    for name in ("paula", "tomas", "omar", "rita"):
+        page = text(sign_in(name).get("/approvals/"))
+        assert "No decision waits for you." in page, name
+        assert 'class="count"' not in page, name
+        assert "waits for you<" not in text(sign_in(name).get("/")), name
+    assert f"#{approval.pk} " in text(sign_in("rita").get("/approvals/")).split('id="mine"')[1]
+
+
+def test_another_subsidiary_sees_neither_the_row_nor_the_page(sign_in: SignIn) -> None:
+    approval = asked()
+    for name in ("tomas", "toni"):
+        client = sign_in(name)
+        assert "Something" not in text(client.get("/approvals/"))
+        assert client.get(f"/approvals/{approval.pk}/").status_code == 404
+        assert decide(client, approval).status_code == 404
+        assert client.post(f"/approvals/{approval.pk}/withdraw/").status_code == 404
+    assert sign_in("omar").get(f"/approvals/{approval.pk}/").status_code == 200
+    assert state(approval) == "pending"
+
+
+def test_who_has_no_permission_is_refused(sign_in: SignIn) -> None:
+    approval = asked()
+    viewer, auditor = sign_in("sara"), sign_in("omar")
+    for path in ("/approvals/", f"/approvals/{approval.pk}/", "/approvals/new/", "/authority/", "/authority/mine/"):
+        assert viewer.get(path).status_code == 403, path
+        assert Client().get(path).status_code == 302, path
+    assert ">Approvals" not in text(viewer.get("/"))
+    assert decide(auditor, approval).status_code == 403
+    assert auditor.get("/approvals/new/").status_code == 403
+    assert sign_in("dora").post("/authority/appoint/", {}).status_code == 403
+
+
+def test_the_list_is_filtered_and_survives_nonsense(sign_in: SignIn) -> None:
+    mine, theirs = asked(), asked(unit="tax", matter="capex", value=20_000)
+    client = sign_in("omar")
+    for query, found in {
+        "state=pending": {mine.pk, theirs.pk},
+        "state=executed": set(),
+        "matter=capex": {theirs.pk},
+        "unit=pricing": {mine.pk},
+        "state=nope&unit=%00&matter=%27": set(),
+    }.items():
+        page = text(client.get(f"/approvals/?{query}")).split('id="all"')[1]
+        assert {int(pk) for pk in re.findall(r'href="/approvals/(\d+)/"', page)} == found, query
+
+
+def test_the_inbox_costs_a_bounded_number_of_queries(sign_in: SignIn) -> None:
+    client = sign_in("dora")
+    counts = []
+    for number in (1, 6):
+        for _ in range(number):
+            asked(matter="capex", value=10, counterparty=f"c{_}{number}")
+        with CaptureQueriesContext(connection) as queries:
+            client.get("/approvals/")
+        counts.append(len(queries))
+    assert counts[0] == counts[1] <= 50
+
+
+# --- deciding ----------------------------------------------------------------------------------------------
+
+
+def test_a_director_approves_and_everybody_sees_why(sign_in: SignIn) -> None:
+    approval = asked(action="tests.count", parameters={"n": 1})
+    dora = sign_in("dora")
+    page = text(dora.get(f"/approvals/{approval.pk}/"))
+    assert "As Subsidiary director." in page
+    assert approval.digest in page
+    assert "Only Subsidiary director may decide it" in text(sign_in("paula").get(f"/approvals/{approval.pk}/"))
+    unsure = decide(dora, approval, note="I think so")
+    assert unsure.status_code == 422
+    assert "I think so</textarea>" in text(unsure)
+    assert state(approval) == "pending"
+    assert decide(dora, approval, confirm="yes").status_code == 302
+    assert state(approval) == "executed"
+    assert effects.effects(approval) == 1
+    again = decide(sign_in("dani"), approval, confirm="yes")
+    assert again.status_code == 422
+    assert "no longer waiting" in text(again)
+    assert "Carried out, and its effect was read back" in text(dora.get(f"/approvals/{approval.pk}/"))
+
+
+def test_a_rejection_needs_a_note(sign_in: SignIn) -> None:
+    approval = asked()
+    dora = sign_in("dora")
+    refused = decide(dora, approval, "reject")
+    assert refused.status_code == 422
+    assert "A rejection needs a note." in text(refused)
+    assert decide(dora, approval, "maybe").status_code == 422
+    assert decide(dora, approval, "reject", note="Too dear").status_code == 302
+    assert state(approval) == "rejected"
+    assert "Too dear" in text(sign_in("rita").get(f"/approvals/{approval.pk}/"))
+
+
+def test_who_asks_does_not_decide_but_may_withdraw(sign_in: SignIn) -> None:
+    approval = asked(by="paula", value=400_000)
+    paula = sign_in("paula")
+    refused = decide(paula, approval)
+    assert refused.status_code == 422
+    assert "Who asked for it does not decide it." in text(refused)
+    assert sign_in("carla").post(f"/approvals/{approval.pk}/withdraw/").status_code == 422
+    assert paula.post(f"/approvals/{approval.pk}/withdraw/", {"reason": "Mistake"}).status_code == 302
+    assert state(approval) == "withdrawn"
+
+
+def test_an_administrator_alone_decides_nothing(sign_in: SignIn) -> None:
+    ensure_administrator(username="root", password="correct horse battery", token="t", actor="test")
+    root = sign_in("root")
+    approval = asked()
+    refused = decide(root, approval)
+    assert refused.status_code == 422
+    assert "holds no such office" in text(refused)
+    response = root.post(
+        "/approvals/new/",
+        {"matter": "opex-budgeted", "unit": "pricing", "value": "40000", "title": "Mine", "key": KEY},
+    )
+    own = Approval.objects.get(title="Mine")
+    assert response.headers["Location"] == f"/approvals/{own.pk}/"
+    assert decide(root, own).status_code == 422
+    assert (state(approval), state(own)) == ("pending", "pending")
+
+
+def test_the_board_decides_by_majority_and_the_cfo_what_is_the_groups(sign_in: SignIn) -> None:
+    large = asked(20_000_000)
+    assert decide(sign_in("carla"), large).status_code == 422
+    for number in (1, 2, 3):
+        assert state(large) == "pending"
+        assert decide(sign_in(f"board{number}"), large).status_code == 302
+    assert state(large) == "approved"
+    group = asked(1_500_000, unit="corporate")
+    assert sign_in("tomas").get(f"/approvals/{group.pk}/").status_code == 404
+    assert decide(sign_in("carla"), group).status_code == 302
+    assert state(group) == "approved"
+
+
+def test_who_stands_in_for_the_cfo_sees_and_decides_what_is_not_of_their_unit(sign_in: SignIn) -> None:
+    group = asked(1_500_000, unit="corporate")
+    Substitution.objects.create(
+        person=who("carla"), substitute=who("paula"), reason="away",
+        valid_from=clock.now() - timedelta(days=1), recorded_by="test",
+    )  # fmt: skip
+    paula = sign_in("paula")
+    assert f"#{group.pk} " in text(paula.get("/approvals/"))
+    assert "for carla" in text(paula.get(f"/approvals/{group.pk}/"))
+    assert decide(paula, group).status_code == 302
+    assert state(group) == "approved"
+    assert paula.get(f"/approvals/{group.pk}/").status_code == 200
+
+
+# --- asking ------------------------------------------------------------------------------------------------
+
+
+def form(**fields: str) -> dict[str, str]:
+    given = {"matter": "opex-budgeted", "unit": "pricing", "value": "60000", "title": "Paper", "key": KEY}
+    return {**given, **fields}
+
+
+def test_asking_shows_first_who_would_decide(sign_in: SignIn) -> None:
+    paula = sign_in("paula")
+    page = text(paula.get("/approvals/new/"))
+    assert '<option value="pricing">' in page
+    assert '<option value="tax">' not in page
+    preview = text(paula.post("/approvals/new/", form(preview="yes", value="40000")))
+    assert "<strong>Subsidiary director</strong>" in preview
+    assert not Approval.objects.exists()
+    first = paula.post("/approvals/new/", form())
+    assert paula.post("/approvals/new/", form()).headers["Location"] == first.headers["Location"]
+    assert Approval.objects.get().requester == who("paula")
+
+
+@pytest.mark.parametrize(
+    ("fields", "mistake"),
+    [
+        ({"value": "-1"}, "greater than or equal to 0"),
+        ({"value": "many", "title": "Kept as typed"}, "Kept as typed"),
+        ({"title": ""}, "This field is required"),
+        ({"unit": "tax"}, "valid choice"),
+        ({"key": "x"}, "The form has expired"),
+        ({"matter": "no"}, "valid choice"),
+    ],
+)
+def test_a_mistake_in_the_form_keeps_what_was_typed(sign_in: SignIn, fields: dict[str, str], mistake: str) -> None:
+    response = sign_in("paula").post("/approvals/new/", form(**fields))
+    assert response.status_code == 422
+    assert mistake in text(response)
+    assert not Approval.objects.exists()
+
+
+# --- the matrix and one's own ------------------------------------------------------------------------------
+
+
+def test_the_matrix_is_shown_in_force_and_as_of_a_day(sign_in: SignIn) -> None:
+    client = sign_in("omar")
+    page = text(client.get("/authority/?unit=pricing"))
+    assert "Budgeted operating contract" in page
+    assert "500,000 EUR" in page
+    assert "paula" in page
+    assert "tomas" not in page
+    assert "No matrix was in force then." in text(client.get("/authority/?on=2001-01-01"))
+    assert client.get("/authority/?version=1").status_code == 200
+    assert client.get("/authority/?version=77").status_code == 404
+    assert client.get("/authority/?on=nonsense&unit=%00").status_code == 200
+    assert "paula" not in text(sign_in("tomas").get("/authority/?unit=pricing"))
+
+
+def test_an_office_is_lent_and_taken_back(sign_in: SignIn) -> None:
+    paula = sign_in("paula")
+    held = Appointment.objects.get(person=who("paula"))
+    given = {
+        "form": "delegation", "delegation-appointment": str(held.pk), "delegation-person": "dora",
+        "delegation-matters": ["capex"], "delegation-limit": "300000", "delegation-reason": "Travel",
+    }  # fmt: skip
+    refused = paula.post("/authority/mine/", given)
+    assert refused.status_code == 422
+    assert "above the delegator" in text(refused)
+    assert 'value="Travel"' in text(refused)
+    assert paula.post("/authority/mine/", given | {"delegation-limit": "100000"}).status_code == 302
+    lent = Delegation.objects.get()
+    assert (lent.person, lent.matters) == (who("dora"), ["capex"])
+    assert sign_in("dora").post(f"/authority/mine/end/delegation/{lent.pk}/").status_code == 404
+    assert paula.post(f"/authority/mine/end/delegation/{lent.pk}/").status_code == 302
+    lent.refresh_from_db()
+    assert lent.valid_to is not None
+
+
+def test_a_substitute_is_named_and_an_interest_recuses(sign_in: SignIn) -> None:
+    dora = sign_in("dora")
+    wrong = {"form": "substitution", "substitution-substitute": "nobody", "substitution-reason": "Leave"}
+    assert dora.post("/authority/mine/", wrong).status_code == 422
+    assert dora.post("/authority/mine/", wrong | {"substitution-substitute": "toni"}).status_code == 302
+    approval = asked(counterparty="Acme")
+    assert dora.post(
+        "/authority/mine/", {"form": "interest", "interest-kind": "relative", "interest-counterparty": "Acme"}
+    ).status_code == 302  # fmt: skip
+    assert Interest.objects.get().person == who("dora")
+    assert "has an interest in it" in text(decide(dora, approval))
+    assert dora.post("/authority/mine/", {"form": "what"}).status_code == 422
+    assert dora.post("/authority/mine/end/what/1/").status_code == 404
+
+
+def test_an_administrator_appoints_and_ends(sign_in: SignIn) -> None:
+    ensure_administrator(username="root", password="correct horse battery", token="t", actor="test")
+    root = sign_in("root")
+    given = {"appoint-office": "subsidiary-ceo", "appoint-person": "omar"}
+    assert root.post("/authority/appoint/", given).status_code == 422
+    assert root.post("/authority/appoint/", given | {"appoint-unit": "tax"}).status_code == 302
+    made = Appointment.objects.get(person=who("omar"))
+    assert root.post(f"/authority/appoint/{made.pk}/end/").status_code == 302
+    made.refresh_from_db()
+    assert made.valid_to is not None
+
+
+def test_every_page_is_one_page_and_the_admin_only_looks(sign_in: SignIn) -> None:
+    ensure_administrator(username="root", password="correct horse battery", token="t", actor="test")
+    approval = asked()
+    root = sign_in("root")
+    for path in ("/approvals/", f"/approvals/{approval.pk}/", "/approvals/new/", "/authority/", "/authority/mine/"):
+        for language in ("es", "en"):
+            page = text(root.get(path, headers={"Accept-Language": language}))
+            assert page.count("<h1>") == 1, path
+            assert f'lang="{language}"' in page
+        assert root.get(path, headers={"HX-Request": "true"}).status_code == 200
+    for model in ("approval", "level", "decision", "appointment", "matrixversion", "rule", "interest"):
+        assert root.get(f"/admin/authority/{model}/").status_code == 200, model
+        assert root.get(f"/admin/authority/{model}/add/").status_code == 403, model
