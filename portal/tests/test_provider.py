@@ -141,7 +141,9 @@ def test_what_is_no_more_in_the_claim_is_revoked_at_the_next_sign_in(
 @pytest.mark.usefixtures("provider")
 def test_roles_that_a_person_granted_stay(client: Client) -> None:
     eva = make_person("eva", email="Eva@Example.com", role="")
-    RoleBinding.objects.create(user=eva, role=AccessRole.objects.get(slug="viewer"), granted_by=make_person("boss"))
+    RoleBinding.objects.create(
+        user=eva, role=AccessRole.objects.get(slug="viewer"), granted_by=make_person("boss", role="")
+    )
     sign_in(client)
     assert bindings() == {("viewer", "holding")}
     assert User.objects.get(username="eva").cleared
