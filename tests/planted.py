@@ -22,6 +22,7 @@ from subsidiaries.replacement.observing import ensure_states
 from tests.principals import UNITS
 
 MINUTES: Final = 3
+LATER: Final = timedelta(minutes=45)  # the administration shows samples for a minute; the matrix takes longer
 REPLACED: Final = 2  # seats of each subsidiary that are under their second generation
 
 
@@ -171,6 +172,6 @@ def _measure(marked: Marked) -> None:
         )  # fmt: skip
     KpiCoverage.objects.create(unit=marked.unit, seats=35, buckets={str(int(now.timestamp())): 35}, as_of=now)
     KpiSample.objects.create(
-        seq=marked.number, ts=now, received_at=now, unit=marked.unit, role="operator", ordinal=31, generation=1,
-        **values,
+        seq=marked.number, ts=now + LATER, received_at=now, unit=marked.unit, role="operator", ordinal=31,
+        generation=1, **values,
     )  # fmt: skip

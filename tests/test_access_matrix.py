@@ -17,6 +17,8 @@ from django.http import HttpResponse
 from django.test import Client
 
 from holding import scope
+from iam.access.grants import open_for
+from iam.access.models import ApiToken, User
 from iam.access.permissions import PERMISSIONS
 from subsidiaries.replacement.models import SeatState
 from tests.access_rules import CLEARED, OPEN, SIGNED_IN
@@ -221,6 +223,26 @@ def test_the_database_alone_lets_nothing_out(
     cases = [(*case, "GET", False) for case in product(limited, matrix.doors)]
     matrix.run(matrix.share(cases, source, SHARE // 2))
     report(matrix, capsys)
+
+
+def test_with_both_floors_gone_the_matrix_finds_leaks(matrix: Matrix, monkeypatch: pytest.MonkeyPatch) -> None:
+    def everything(*_arguments: object) -> Any:
+        raise FullResultSet
+
+    def opened(account: User, token: ApiToken | None = None) -> scope.Scope:
+        given = open_for(account, token)
+        scope.show(scope.EVERYTHING)
+        return given
+
+    monkeypatch.setattr(scope.InView, "as_sql", everything)
+    monkeypatch.setattr("iam.access.middleware.open_for", opened)
+    head, foreign = named(matrix.principals, "head"), matrix.planted[OTHER].marks
+    found: dict[str, set[str]] = {}
+    for door in matrix.doors:
+        if door.kind != "admin" and door.rule == "units.view":
+            found.setdefault(door.name, set()).update(matrix.leaks(head, door, matrix.ask(head, door)))
+    sealed = [name for name, marks in found.items() if name != "field" and not marks & {*foreign}]
+    assert sealed == []
 
 
 def test_what_is_not_in_view_is_answered_like_what_does_not_exist(matrix: Matrix) -> None:
