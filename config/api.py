@@ -7,6 +7,7 @@ from rest_framework.routers import SimpleRouter
 from audit.api import LedgerViewSet
 from holding.api import SeatViewSet, UnitViewSet
 from iam.access.rules import CLEARED
+from iam.authority.api import ApprovalViewSet, MatrixView
 from portal.api import NotFoundView, OverviewView
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
@@ -25,10 +26,12 @@ router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("ledger", LedgerViewSet, basename="ledger")
+router.register("approvals", ApprovalViewSet, basename="approval-api")
 
 urlpatterns = [
     path("schema/", SchemaView.as_view(), name="api-schema"),
     path("v1/overview/", OverviewView.as_view(), name="overview-api"),
+    path("v1/authority/matrix/", MatrixView.as_view(), name="matrix-api"),
     path("v1/", include(router.urls)),
     re_path(r"^", NotFoundView.as_view(), name="api-not-found"),
 ]
