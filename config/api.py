@@ -8,6 +8,7 @@ from audit.api import LedgerViewSet
 from holding.api import SeatViewSet, UnitViewSet
 from iam.access.api import BindingViewSet, PersonViewSet, RoleViewSet
 from iam.access.rules import CLEARED
+from iam.authority.api import ApprovalViewSet, MatrixView
 from portal.api import NotFoundView, OverviewView
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
@@ -29,10 +30,12 @@ router.register("ledger", LedgerViewSet, basename="ledger")
 router.register("iam/bindings", BindingViewSet, basename="binding")
 router.register("iam/roles", RoleViewSet, basename="access-role")
 router.register("iam/people", PersonViewSet, basename="person")
+router.register("approvals", ApprovalViewSet, basename="approval-api")
 
 urlpatterns = [
     path("schema/", SchemaView.as_view(), name="api-schema"),
     path("v1/overview/", OverviewView.as_view(), name="overview-api"),
+    path("v1/authority/matrix/", MatrixView.as_view(), name="matrix-api"),
     path("v1/", include(router.urls)),
     re_path(r"^", NotFoundView.as_view(), name="api-not-found"),
 ]

@@ -90,10 +90,7 @@ class Dossier:
 
 def find(pk: int, person: User, *, at: datetime) -> Approval:
     """Return an approval that a person may see: of their units, or one that concerns them. Raises Http404."""
-    units = scope.current().units(VIEW)
-    with scope.opened(scope.EVERYTHING):
-        rows = Approval.objects.for_listing().filter(pk=pk)
-        found = rows.of_units(units).first() or rows.concerning(person, at).first()
+    found = services.visible(pk=pk, person=person, units=scope.current().units(VIEW), at=at)
     if found is None:
         raise Http404(_("There is no approval %(id)s.") % {"id": pk})
     return found

@@ -12,6 +12,7 @@ from django.utils import formats
 from django.utils.translation import gettext as _
 
 from holding import clock
+from holding.scope import Units
 from iam.access.models import User
 from iam.authority.matrix import matrix_at
 from iam.authority.models import (
@@ -140,6 +141,12 @@ def _why(hat: Hat) -> str:
     if hat.acting_for:
         return _("As %(office)s, for %(person)s.") % {"office": office, "person": hat.acting_for}
     return _("As %(office)s.") % {"office": office}
+
+
+def visible(*, pk: int, person: User, units: Units, at: datetime) -> Approval | None:
+    """Return an approval of these units (None: of all), or one of any unit that concerns the person; else None."""
+    rows = Approval.objects.for_listing().filter(pk=pk)
+    return rows.of_units(units).first() or rows.concerning(person, at).first()
 
 
 # --- counting ----------------------------------------------------------------------------------------------

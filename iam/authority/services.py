@@ -17,7 +17,7 @@ from django.utils.translation import gettext as _
 
 from audit import services as audit
 from holding import clock
-from holding.scope import EVERYTHING, opened
+from holding.scope import EVERYTHING, Units, opened
 from iam.access.models import User
 from iam.authority import actions, asking, judging, matrix, offices, people, telling
 from iam.authority.models import Approval, Decision, Level, Rule
@@ -79,6 +79,15 @@ def preview(*, request: Request, at: datetime | None = None) -> Preview:
 
 
 # --- deciding ----------------------------------------------------------------------------------------------
+
+
+def visible(*, pk: int, person: User, units: Units, at: datetime | None = None) -> Approval | None:
+    """Return an approval of these units (None: of all), or one of any unit that concerns the person; else None.
+
+    It concerns whoever asked for it, decided it, or may decide it.
+    """
+    with opened(EVERYTHING):
+        return judging.visible(pk=pk, person=person, units=units, at=at or clock.now())
 
 
 def explain(

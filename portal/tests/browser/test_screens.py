@@ -1,18 +1,27 @@
 """What a person sees and does: no complaint of the browser, no sideways scrolling, no barrier, and live figures."""
 
 import re
+from decimal import Decimal
 from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
 from playwright.sync_api import Page, expect
 
+from holding import clock
+from holding.models import Unit
+from iam.access.models import User
+from iam.authority.matrix import read_matrix
+from iam.authority.services import Request, appoint_to_office, install_matrix, request_approval
 from portal.tests.browser.conftest import Person
 from portal.tests.factories import hear, make_replacements, make_shortage
 
 pytestmark = pytest.mark.browser
 
-PAGES = ["/", "/s/pricing/", "/a/pricing/op-0031-g2/", "/agents/", "/org/", "/arp/", "/activity/", "/agents/?q=zz"]
+PAGES = [
+    "/", "/s/pricing/", "/a/pricing/op-0031-g2/", "/agents/", "/org/", "/arp/", "/activity/", "/agents/?q=zz",
+    "/approvals/", "/approvals/new/", "/authority/", "/authority/mine/",
+]  # fmt: skip
 WIDTHS = [320, 768, 1440]
 THEMES = ["light", "dark"]
 RULES = {"runOnly": ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}
@@ -40,6 +49,34 @@ def assert_fits(page: Page, width: int) -> None:
 def events(person: Person) -> None:
     make_replacements("pricing", count=3)
     make_shortage("cloud")
+    make_approvals()
+
+
+def make_approvals() -> None:
+    """A matrix in force, an office of Ana's, a request that waits for her, and one of her own."""
+    install_matrix(data=read_matrix(), actor="test")
+    ana = User.objects.get(username="ana")
+    appoint_to_office(office="group-cfo", person=ana, actor="test", valid_from=clock.now())
+    for requester in (None, ana):
+        request = Request(
+            matter="opex-budgeted", unit=Unit.objects.get(slug="pricing"), value=Decimal(1_234_567),
+            title="A contract with a title as long as titles of contracts are", key=f"screen-{requester}",
+            requester=requester, counterparty="Acme Industries", parameters={"reference": "4711-0815"},
+        )  # fmt: skip
+        request_approval(request=request)
+
+
+@pytest.mark.usefixtures("events")
+def test_an_approval_fits_every_width_and_is_decided(person: Person) -> None:
+    page = person.visit("/approvals/")
+    page.locator("section", has=page.locator("#waiting")).get_by_role("link").first.click()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page, width)
+        assert_no_barrier(page)
+    page.get_by_role("button", name="Approve").click()
+    expect(page.get_by_role("status").first).to_contain_text("Your decision is noted")
+    assert person.complaints == []
 
 
 @pytest.mark.usefixtures("events")
