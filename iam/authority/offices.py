@@ -35,8 +35,8 @@ def appoint_to_office(
 ) -> Appointment:
     """Give a person an office, of a unit where the office is one of units, from now unless told otherwise.
 
-    Raises HolderError when `actor` is the person, when the unit is missing or too much, when the person holds the office already in that
-    time, or when it ends before it begins.
+    Raises HolderError when `actor` is the person, when the unit is missing or too much, when the person holds
+    the office already in that time, or when it ends before it begins.
     """
     # Locked, so that two appointments at once cannot each miss the other.
     found = Office.objects.select_for_update().get(slug=office)
