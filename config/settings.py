@@ -373,7 +373,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_PERMISSIONS": ["iam.access.authentication.MayDo"],
     "SCHEMA_PATH_PREFIX": r"/api/v1",
     "COMPONENT_SPLIT_REQUEST": True,
+    # Names that stay when another resource has a field of the same name.
     "ENUM_NAME_OVERRIDES": {
+        "StateEnum": "subsidiaries.replacement.shown.SHOWN_STATES",
+        "ApprovalStateEnum": "iam.authority.models.Approval.State",
         "KindEnum": "holding.models.Unit.Kind",
         "AccountKindEnum": "iam.access.models.User.Kind",
     },

@@ -35,14 +35,16 @@ def appoint_to_office(
 ) -> Appointment:
     """Give a person an office, of a unit where the office is one of units, from now unless told otherwise.
 
-    Raises HolderError when the unit is missing or too much, when the person holds the office already in that
-    time, or when it ends before it begins.
+    Raises HolderError when `actor` is the person, when the unit is missing or too much, when the person holds
+    the office already in that time, or when it ends before it begins.
     """
     # Locked, so that two appointments at once cannot each miss the other.
     found = Office.objects.select_for_update().get(slug=office)
     start = valid_from or clock.now()
     if (found.scope == Office.Scope.UNIT) != (unit is not None):
         raise HolderError(_("An office of units needs a unit, and no other office has one."))
+    if person.get_username() == actor:  # else an administrator could make a second pair of eyes of their own
+        raise HolderError(_("Nobody appoints themselves."))
     _check_span(start, valid_to)
     same = Appointment.objects.filter(office=found, person=person, unit=unit).exclude(valid_to__lte=start)
     if any(valid_to is None or other.valid_from < valid_to for other in same):

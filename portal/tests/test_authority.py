@@ -322,6 +322,8 @@ def test_an_administrator_appoints_and_ends(sign_in: SignIn) -> None:
     root = sign_in("root")
     given = {"appoint-office": "subsidiary-ceo", "appoint-person": "omar"}
     assert root.post("/authority/appoint/", given).status_code == 422
+    himself = root.post("/authority/appoint/", given | {"appoint-unit": "tax", "appoint-person": "root"})
+    assert "Nobody appoints themselves." in text(himself)
     assert root.post("/authority/appoint/", given | {"appoint-unit": "tax"}).status_code == 302
     made = Appointment.objects.get(person=who("omar"))
     assert root.post(f"/authority/appoint/{made.pk}/end/").status_code == 302
