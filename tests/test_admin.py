@@ -103,7 +103,8 @@ def test_staff_change_only_people_who_hold_no_more_than_they(client: Client) -> 
         other = make_person(name, **fields)
         form = person_form(username=name, password="a long enough phrase")
         assert client.post(url(User, "change", other.pk), form).status_code == 403
-        page = client.post("/admin/access/apitoken/add/", {"user": other.pk, "name": "mine"}, follow=True)
+        form = {"user": other.pk, "name": "mine"}
+        page = client.post("/admin/access/apitoken/add/", form, follow=True, headers={"Accept-Language": "en"})
         assert b"nobody acts in the name" in page.content
     assert not ApiToken.objects.exists()
     plain = make_person("plain", role="")
