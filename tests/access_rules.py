@@ -11,7 +11,19 @@ SIGNED_IN: Final = "signed-in"
 CLEARED: Final = "cleared"
 CLOSED: Final = "closed"  # to everybody
 
-ROUTES: Final[Mapping[str, str]] = {
+Rule = str | Mapping[str, str]
+"""What an address asks for: to be read, when it is nothing else; or by method, where others are offered."""
+
+
+def _post(rule: str) -> Rule:
+    return {"POST": rule}
+
+
+def _form(rule: str) -> Rule:
+    return {"GET": rule, "POST": rule}
+
+
+ROUTES: Final[Mapping[str, Rule]] = {
     # pages
     "overview": "units.view",
     "sign-in": OPEN,
@@ -27,6 +39,59 @@ ROUTES: Final[Mapping[str, str]] = {
     "children": "units.view",
     "replacements": "units.view",
     "activity": "units.view",
+    "export-agents": "exports.create",
+    "ask-export": _post("approvals.request"),
+    # pages about access: to look, one must see people; who grants, reviews or decides holds that as well
+    "access": "people.view",
+    "access-person": "people.view",
+    "access-grant": _form("bindings.grant"),
+    "access-revoke": _post("bindings.grant"),
+    "access-roles": "people.view",
+    "access-role-define": _form("roles.manage"),
+    "access-role": _form("roles.manage"),
+    "access-emergencies": "people.view",
+    "access-emergency": "people.view",
+    "access-emergency-ask": _post("break-glass.request"),
+    "access-emergency-decide": _post("break-glass.approve"),
+    "access-emergency-end": _post("people.view"),  # one's own; the service asks for more
+    "access-reviews": "reviews.conduct",
+    "access-review": "reviews.conduct",
+    "access-review-open": _post("reviews.conduct"),
+    "access-review-close": _post("reviews.conduct"),
+    "access-review-decide": _post("reviews.conduct"),
+    # approvals and authority
+    "approvals": "authority.view",
+    "approval": "authority.view",
+    "new-approval": _form("approvals.request"),
+    "decide-approval": _post("approvals.decide"),
+    "withdraw-approval": _post("approvals.request"),
+    "authority": "authority.view",
+    "my-authority": _form("authority.view"),
+    "end-authority": _post("authority.view"),  # one's own
+    "appoint": _post("authority.manage"),
+    "end-appointment": _post("authority.manage"),
+    # sign-in: to strangers
+    **dict.fromkeys(
+        (
+            "account_login", "mfa_authenticate", "passkey", "provider", "openid_connect_login",
+            "openid_connect_callback", "reset-ask", "reset-password", "reset", "invitation",
+        ),
+        OPEN,
+    ),
+    # one's own account: also without the clearance, so that somebody can make ready to get it
+    "second-steps": SIGNED_IN,
+    **dict.fromkeys(
+        (
+            "account", "email", "confirm-email", "password", "confirm", "add-app", "add-key", "codes",
+            "remove-step", "sessions", "tokens",
+        ),
+        _form(SIGNED_IN),
+    ),
+    "revoke-token": _post(SIGNED_IN),
+    "invitations": _form("people.manage"),
+    "revoke-invitation": _post("people.manage"),
+    "mail": "mail.view",
+    "message": "mail.view",
     # API
     "api-schema": CLEARED,
     "api-not-found": CLEARED,
@@ -42,6 +107,18 @@ ROUTES: Final[Mapping[str, str]] = {
     "kpi-list": "units.view",
     "ledger-list": "ledger.view",
     "ledger-detail": "ledger.view",
+    "binding-list": {"GET": "people.view", "POST": "bindings.grant"},
+    "binding-detail": {"GET": "people.view"},
+    "binding-revoke": _post("bindings.grant"),
+    "access-role-list": "people.view",
+    "access-role-detail": "people.view",
+    "person-list": "people.view",
+    "person-detail": "people.view",
+    "matrix-api": "authority.view",
+    "approval-api-list": {"GET": "authority.view", "POST": "approvals.request"},
+    "approval-api-detail": {"GET": "authority.view"},
+    "approval-api-decide": _post("approvals.decide"),
+    "approval-api-withdraw": _post("approvals.request"),
     # the administration, besides its lists
     "admin:index": "admin.use",
     "admin:login": "admin.use",
@@ -52,9 +129,31 @@ ROUTES: Final[Mapping[str, str]] = {
     "admin:jsi18n": "admin.use",
     "admin:view_on_site": "admin.use",
     "admin:app_list": "admin.use",
-}
+}  # fmt: skip
 
-# Lists of the administration: what one must hold to look, and to write (CLOSED: nobody writes).
+# The permission for a unit by which the object of an address is seen; of all others: units.view.
+SEEN: Final[Mapping[str, str]] = {
+    **dict.fromkeys(
+        (
+            "access-person", "access-revoke", "access-emergency", "access-emergency-decide", "access-emergency-end",
+            "binding-detail", "binding-revoke", "person-detail",
+        ),
+        "people.view",
+    ),
+    **dict.fromkeys(
+        ("access-review", "access-review-close", "access-review-decide"), "reviews.conduct",
+    ),
+    **dict.fromkeys(
+        (
+            "approval", "decide-approval", "withdraw-approval", "approval-api-detail", "approval-api-decide",
+            "approval-api-withdraw",
+        ),
+        "authority.view",
+    ),
+}  # fmt: skip
+
+# Lists of the administration: what one must hold to look, and to write (CLOSED: nobody writes). Only units.view
+# is enough for a part of the holding, since only rows of units are cut to what is in view.
 LISTS: Final[Mapping[str, tuple[str, str]]] = {
     "access.user": ("people.view", "people.manage"),
     "access.apitoken": ("tokens.manage", "tokens.manage"),
@@ -67,6 +166,20 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
     "bus.handledmessage": ("bus.view", CLOSED),
     "bus.quarantinedmessage": ("bus.view", CLOSED),
     "bus.counter": ("bus.view", CLOSED),
+    "access.groupmapping": ("people.view", "bindings.grant"),
+    **{
+        f"access.{model}": ("people.view", CLOSED)
+        for model in ("accessrole", "rolebinding", "emergencyaccess", "accessreview", "reviewitem", "invitation")
+    },
+    **{
+        f"authority.{model}": ("authority.view", CLOSED)
+        for model in (
+            "matter", "office", "matrixversion", "rule", "appointment", "delegation", "substitution", "interest",
+            "approval", "level", "decision",
+        )
+    },
+    "replacement.allowance": ("authority.view", CLOSED),  # it names the approval
+    "portal.export": ("ledger.view", CLOSED),  # who took what out is of the same kind as the ledger
     "performance.watermark": ("bus.view", CLOSED),
     "performance.samplekey": ("bus.view", CLOSED),
     **{
@@ -96,4 +209,6 @@ UNPROTECTED: Final[Mapping[str, str]] = {
     "access_emergencyaccess": "about people, not about the unit's rows",
     "access_accessreview": "about people, not about the unit's rows",
     "access_invitation": "about people; read by a stranger who accepts it",
+    "authority_appointment": "about people: who may decide is judged for units that whoever acts need not see",
+    "authority_interest": "about people: whoever has an interest is recused, whatever is in view of who judges",
 }

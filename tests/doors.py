@@ -15,8 +15,11 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from holding.models import Unit
+from holding.scope import VIEW
+from iam.access.models import AccessReview, EmergencyAccess, Invitation
+from iam.authority.models import Appointment, Delegation
 from portal.agents import address
-from tests.access_rules import LISTS, ROUTES
+from tests.access_rules import LISTS, ROUTES, SEEN, Rule
 from tests.planted import Planted
 from tests.principals import OWN, UNITS
 
@@ -34,10 +37,21 @@ class Door:
 
     name: str
     kind: str
-    rule: str
+    rule: Rule
     path: str
     of: str = ""
     queried: bool = False
+
+    def asks(self, method: str) -> str | None:
+        """Return the rule of a method; None for one that is not offered."""
+        if isinstance(self.rule, str):
+            return self.rule
+        return self.rule.get("GET" if method == "HEAD" else method)
+
+    @property
+    def seen(self) -> str:
+        """The permission by which the object that it names is seen."""
+        return SEEN.get(self.name, VIEW)
 
 
 # What the arguments of a route are, for a unit that was planted. Routes without arguments need no line.
@@ -60,19 +74,66 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
     "replacement-detail": lambda planted, slug: [
         {"pk": pk} for pk in planted[slug].unit.replacement_set.values_list("pk", flat=True)
     ],
+    "access-person": lambda planted, slug: [{"username": one.username} for one in planted[slug].people],
+    "access-revoke": lambda planted, slug: [{"binding": one.pk} for one in planted[slug].bindings],
+    **dict.fromkeys(
+        ("access-emergency", "access-emergency-decide", "access-emergency-end"),
+        lambda planted, slug: [
+            {"number": one.pk} for one in EmergencyAccess.objects.filter(unit=planted[slug].unit)
+        ],
+    ),
+    **dict.fromkeys(
+        ("access-review", "access-review-close"),
+        lambda planted, slug: [{"number": one.pk} for one in AccessReview.objects.filter(unit=planted[slug].unit)],
+    ),
+    "access-review-decide": lambda planted, slug: [
+        {"number": one.pk, "item": item.pk}
+        for one in AccessReview.objects.filter(unit=planted[slug].unit)
+        for item in one.items.all()
+    ],
+    **dict.fromkeys(
+        (
+            "approval", "decide-approval", "withdraw-approval", "approval-api-detail", "approval-api-decide",
+            "approval-api-withdraw",
+        ),
+        lambda planted, slug: [{"pk": one.pk} for one in planted[slug].approvals],
+    ),
+    **dict.fromkeys(
+        ("binding-detail", "binding-revoke"),
+        lambda planted, slug: [{"pk": one.pk} for one in planted[slug].bindings],
+    ),
+    "person-detail": lambda planted, slug: [{"username": one.username} for one in planted[slug].people],
     "admin:view_on_site": lambda planted, slug: [
         {"content_type_id": ContentType.objects.get_for_model(Unit).pk, "object_id": planted[slug].unit.pk}
     ],
-}
+}  # fmt: skip
 # The same of routes whose objects are no unit's: one that exists.
 COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
     "ledger-detail": lambda planted: {"pk": planted.entry(OWN)},
     "admin:app_list": lambda planted: {"app_label": "holding"},
+    "access-role": lambda planted: {"slug": "viewer"},
+    "access-role-detail": lambda planted: {"slug": "viewer"},
+    "end-appointment": lambda planted: {"pk": _first(Appointment)},
+    "revoke-invitation": lambda planted: {"number": _first(Invitation)},
+    "reset": lambda planted: {"number": "x", "token": "x"},
+    "invitation": lambda planted: {"token": "x"},
+    "confirm-email": lambda planted: {"token": "x"},
+    "openid_connect_login": lambda planted: {"provider_id": "oidc"},
+    "openid_connect_callback": lambda planted: {"provider_id": "oidc"},
 }
+# Of routes that answer only to whom an object belongs: one that is somebody else's, and so does not exist.
+FOREIGN: Final[Mapping[str, Callable[[], Arguments]]] = {
+    "end-authority": lambda: {"kind": "delegation", "pk": _first(Delegation)},
+    "revoke-token": lambda: {"number": NOBODY},
+    "remove-step": lambda: {"number": NOBODY},
+    "message": lambda: {"name": "nothing"},
+}
+ALWAYS_THERE: Final = ("admin:app_list", "reset", "invitation", "confirm-email")  # whatever their arguments
 ABSENT: Final[Mapping[str, Any]] = {
     "slug": "nowhere", "unit": "nowhere", "agent": "op-9999-g1", "kind": "seat", "key": str(NOBODY), "pk": NOBODY,
     "identity": "org.claytom.pricing.operator.op-9999-g1", "app_label": "holding", "content_type_id": NOBODY,
-    "object_id": NOBODY,
+    "object_id": NOBODY, "username": "zq-nobody", "binding": NOBODY, "number": NOBODY, "item": NOBODY,
+    "provider_id": "nowhere", "name": "nothing",
 }  # fmt: skip
 
 # Values of the parameters of queries, for a unit that was planted.
@@ -81,18 +142,25 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "division": lambda planted, slug: [planted[slug].seats[0].division.key],
     "q": lambda planted, slug: [
         planted[slug].agents[-1].agent_id, planted[slug].agents[-1].subject, planted[slug].seats[0].code,
-        planted[slug].unit.name, f"org.claytom.{slug}.",
+        planted[slug].unit.name, f"org.claytom.{slug}.", "zqholder",
     ],
     "object": lambda planted, slug: [f"unit/{slug}", f"seat/{planted[slug].seats[1]}"],
-    "role": lambda planted, slug: ["c-suite" if planted[slug].parent else "operator"],
-    "state": lambda planted, slug: ["idle", "replaced", "unknown"],
+    "role": lambda planted, slug: ["c-suite" if planted[slug].parent else "operator", "supervisor"],
+    "state": lambda planted, slug: ["idle", "replaced", "unknown", "pending", "rejected"],
     "reason": lambda planted, slug: ["failed"],
     "actor": lambda planted, slug: ["arp"],
     "action": lambda planted, slug: ["unit.staff"],
+    "person": lambda planted, slug: [planted[slug].people[0].username],
+    "permission": lambda planted, slug: ["units.view", "people.view"],
+    "all": lambda planted, slug: ["true"],
+    "matter": lambda planted, slug: ["opex-budgeted"],
+    "on": lambda planted, slug: ["2099-01-01"],
+    "version": lambda planted, slug: [1],
+    "title": lambda planted, slug: ["x"],
     "since": lambda planted, slug: ["2026-01-01T00:00:00Z"],
     "limit": lambda planted, slug: [1, 500],
     "sort": lambda planted, slug: ["worst", "-replacements", "quality_score"],
-    "kind": lambda planted, slug: ["replacements", "incidents", "ledger"],
+    "kind": lambda planted, slug: ["replacements", "incidents", "ledger", "person"],
     "after": lambda planted, slug: [planted[slug].agents[0].pk, 0],
     "before": lambda planted, slug: [planted[slug].agents[-1].pk + 1, "2099-01-01T00:00:00Z"],
 }  # fmt: skip
@@ -104,7 +172,19 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "agents": ("unit", "role", "state", "q", "after", "before"),
     "replacements": ("unit", "reason", "after", "before"),
     "activity": ("kind", "before"),
+    "export-agents": ("unit", "role", "state", "q"),
+    "access": ("person", "unit", "permission", "after", "before"),
+    "access-grant": ("person", "unit"),
+    "access-emergencies": ("after", "before"),
+    "access-reviews": ("after", "before"),
+    "approvals": ("state", "matter", "unit", "after", "before"),
+    "new-approval": ("matter", "unit", "title"),
+    "authority": ("on", "version", "unit"),
 }
+
+
+def _first(model: type[Model]) -> Any:
+    return model._default_manager.order_by("pk").values_list("pk", flat=True)[0]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +239,9 @@ def _of_route(route: Route, planted: Planted) -> Iterator[Door]:
         yield Door(route.name, kind, rule, path, MISSING if route.name == "api-not-found" else "")
         yield from _queried(Door(route.name, kind, rule, path, queried=True), planted)
         return
-    if route.name in COMMON:
+    if route.name in FOREIGN:
+        yield Door(route.name, kind, rule, reverse(route.name, kwargs=FOREIGN[route.name]()), MISSING)
+    elif route.name in COMMON:
         yield Door(route.name, kind, rule, reverse(route.name, kwargs=COMMON[route.name](planted)))
     else:
         assert route.name in ARGUMENTS, (
@@ -169,7 +251,7 @@ def _of_route(route: Route, planted: Planted) -> Iterator[Door]:
         for slug in UNITS:
             for arguments in ARGUMENTS[route.name](planted, slug):
                 yield Door(route.name, kind, rule, reverse(route.name, kwargs=arguments), slug)
-    if route.name != "admin:app_list":
+    if route.name not in ALWAYS_THERE:
         missing = {argument: ABSENT[argument] for argument in route.arguments}
         yield Door(route.name, kind, rule, reverse(route.name, kwargs=missing), MISSING)
 
@@ -195,7 +277,7 @@ def parameters() -> Mapping[str, tuple[str, ...]]:
     """Return the query parameters of each address of the API, by its OpenAPI document."""
     if not _parameters:
         for path, operations in document()["paths"].items():
-            named = [one["name"] for one in operations["get"].get("parameters", []) if one["in"] == "query"]
+            named = [one["name"] for one in operations.get("get", {}).get("parameters", []) if one["in"] == "query"]
             _parameters[path] = tuple(named)
     return _parameters
 

@@ -3,7 +3,8 @@
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import timedelta
-from functools import cached_property
+from decimal import Decimal
+from functools import cache, cached_property
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
@@ -13,11 +14,33 @@ from django.utils import timezone
 
 from audit.models import LedgerEntry
 from holding.models import Agent, Division, Seat, Unit
+from holding.scope import VIEW
 from holding.tests.factories import make_holding
+from iam.access.models import (
+    AccessReview,
+    AccessRole,
+    EmergencyAccess,
+    Invitation,
+    ReviewItem,
+    RoleBinding,
+    User,
+)
+from iam.access.tests.factories import make_binding
+from iam.authority import matrix
+from iam.authority import services as authority
+from iam.authority.models import Approval, Decision, Interest
 from portal.tests.factories import make_replacements
 from subsidiaries.performance.models import KPIS, KpiCoverage, KpiLatest, KpiMinute, KpiSample
 from subsidiaries.performance.services import maintain_partitions
-from subsidiaries.replacement.models import Census, DivisionState, Incident, Replacement, SeatState, UnitFloor
+from subsidiaries.replacement.models import (
+    Allowance,
+    Census,
+    DivisionState,
+    Incident,
+    Replacement,
+    SeatState,
+    UnitFloor,
+)
 from subsidiaries.replacement.observing import ensure_states
 from tests.principals import UNITS
 
@@ -84,6 +107,35 @@ class Marked:
             f"row-{slug}",
         )  # fmt: skip
 
+    @cached_property
+    def secrets(self) -> Mapping[str, tuple[str, ...]]:
+        """Texts that only somebody may read who holds a permission for the unit, by that permission."""
+        told = {
+            VIEW: (),
+            "people.view": ("holder", "clerk", "grant", "sos", "invited"),
+            "reviews.conduct": ("noted",),
+            "authority.view": ("asked", "why", "party", "note", "lent", "absent", "interest"),
+        }
+        return {
+            code: (*(self.marks if code == VIEW else ()), *(f"zq{word}-{self.slug}" for word in words))
+            for code, words in told.items()
+        }
+
+    @property
+    def people(self) -> list[User]:
+        """Who has bindings of the unit alone: the holder of an office, and who asks for approvals."""
+        return [User.objects.get(username=f"zq{word}-{self.slug}") for word in ("holder", "clerk")]
+
+    @property
+    def bindings(self) -> list[RoleBinding]:
+        """Their bindings."""
+        return list(RoleBinding.objects.filter(user__in=self.people).order_by("pk"))
+
+    @property
+    def approvals(self) -> list[Approval]:
+        """What was asked for: one waits, one was rejected."""
+        return list(Approval.objects.filter(unit=self.unit).order_by("pk"))
+
 
 class Planted:
     """The units with their marks; `leaks` tells whose marks an answer has that its reader must not see."""
@@ -97,9 +149,10 @@ class Planted:
     def __getitem__(self, slug: str) -> Marked:
         return self.units[slug]
 
-    def leaks(self, answer: bytes, *, unseen: list[str], asked: str) -> list[str]:
-        """Return the marks of units that are not in view, without those that the question itself contained."""
-        found = [mark for slug in unseen for mark in self[slug].marks if mark.encode() in answer]
+    def leaks(self, answer: bytes, *, unseen: Mapping[str, list[str]], asked: str) -> list[str]:
+        """Return the marks of units that are not seen, by permission, without those that the question contained."""
+        hidden = [mark for code, slugs in unseen.items() for slug in slugs for mark in self[slug].secrets[code]]
+        found = [mark for mark in hidden if mark.encode() in answer]
         words = unquote_plus(asked)
         return [mark for mark in found if mark not in words and mark.strip('"') not in words.split("=")]
 
@@ -113,12 +166,20 @@ def plant() -> Planted:
     make_holding(subsidiaries=UNITS)
     ensure_states()
     maintain_partitions()
+    authority.install_matrix(data=_matrix(), actor="test")
     planted = Planted()
     for marked in planted.units.values():
         _mark(marked)
         _happen(marked)
         _measure(marked)
+        _bind(marked)
+        _decide(marked, *marked.people)
     return planted
+
+
+@cache
+def _matrix() -> dict[str, Any]:
+    return matrix.read_matrix()
 
 
 def _mark(marked: Marked) -> None:
@@ -174,4 +235,46 @@ def _measure(marked: Marked) -> None:
     KpiSample.objects.create(
         seq=marked.number, ts=now + LATER, received_at=now, unit=marked.unit, role="operator", ordinal=31,
         generation=1, **values,
+    )  # fmt: skip
+
+
+def _bind(marked: Marked) -> None:
+    slug, unit, now = marked.slug, marked.unit, timezone.now()
+    holder, clerk = (
+        User.objects.create(username=f"zq{word}-{slug}", first_name=f"zq{word}-{slug}", cleared=True)
+        for word in ("holder", "clerk")
+    )
+    for person in (holder, clerk):
+        binding = make_binding(person, "supervisor", unit, reason=f"zqgrant-{slug}")
+    viewer = AccessRole.objects.get(slug="viewer")
+    EmergencyAccess.objects.create(user=clerk, role=viewer, unit=unit, minutes=60, reason=f"zqsos-{slug}")
+    review = AccessReview.objects.create(unit=unit, reviewer=holder, opened_by=clerk, due_at=now + LATER)
+    ReviewItem.objects.create(review=review, binding=binding, verdict="keep", note=f"zqnoted-{slug}")
+    Invitation.objects.create(
+        email=f"zqinvited-{slug}@example.org", role=viewer, unit=unit, digest=f"zqdigest-{slug}", invited_by=holder,
+        expires_at=now + timedelta(days=1),
+    )  # fmt: skip
+
+
+def _decide(marked: Marked, holder: User, clerk: User) -> None:
+    slug, unit = marked.slug, marked.unit
+    office = authority.appoint_to_office(office="subsidiary-director", person=holder, unit=unit, actor="test")
+    authority.delegate(appointment=office, delegator=holder, person=clerk, reason=f"zqlent-{slug}")
+    authority.substitute(person=holder, substitute=clerk, reason=f"zqabsent-{slug}", actor="test")
+    authority.declare_interest(
+        person=holder, kind=Interest.Kind.OTHER, counterparty=f"zqinterest-{slug}", actor="test"
+    )
+    _waiting, rejected = (make_approval(marked, clerk, key=f"zqkey-{slug}-{number}") for number in range(2))
+    authority.decide(approval=rejected, person=holder, verdict=Decision.Verdict.REJECT, note=f"zqnote-{slug}")
+    Allowance.objects.create(unit=unit, day=timezone.now().date(), extra=7000 + marked.number, approval=rejected)
+
+
+def make_approval(marked: Marked, requester: User, *, key: str) -> Approval:
+    """Ask for something that the directors of the unit decide."""
+    slug = marked.slug
+    return authority.request_approval(
+        request=authority.Request(
+            matter="opex-budgeted", unit=marked.unit, value=Decimal(15_000), title=f"zqasked-{slug}",
+            reason=f"zqwhy-{slug}", counterparty=f"zqparty-{slug}", key=key, requester=requester,
+        )
     )  # fmt: skip

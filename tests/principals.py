@@ -1,5 +1,6 @@
 """Who knocks at the doors of the access matrix: each kind of account, and what it may do by its bindings."""
 
+import time
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,6 +11,7 @@ from django.utils import timezone
 
 from holding.models import Unit
 from holding.scope import VIEW
+from iam.access.confirmation import CONFIRMED
 from iam.access.models import AccessRole, ApiToken, User
 from iam.access.permissions import PERMISSIONS
 from iam.access.services import token_digest
@@ -75,6 +77,8 @@ ACCOUNTS: Final[Mapping[str, Account | None]] = {
     "viewer-of-two": Account((Bound("viewer", OWN), Bound("viewer", THIRD))),
     "administrator-of-a-unit": Account((Bound("administrator", OWN),), staff=True),
     "clerk": Account((Bound("clerk"), Bound("viewer", OWN)), staff=True),
+    "supervising-clerk": Account((Bound("clerk"), Bound("supervisor", OWN)), staff=True),
+    "supervisor-and-viewer": Account((Bound("supervisor", OWN), Bound("viewer", THIRD))),
     "expired": Account((Bound("executive", state="expired"),)),
     "revoked": Account((Bound("subsidiary-head", OWN, "revoked"), Bound("executive", state="revoked"))),
     "tomorrow": Account((Bound("administrator", state="future"),), staff=True),
@@ -105,6 +109,9 @@ class Principal:
         client = Client(headers=headers)
         if self.user and not self.token:
             client.force_login(self.user)
+            session = client.session
+            session[CONFIRMED] = time.time() + DAY.total_seconds()  # else pages of the account only lead elsewhere
+            session.save()
         return client
 
     def standing(self, kind: str) -> str:
@@ -128,8 +135,16 @@ class Principal:
 
     def sees(self, unit: str) -> bool:
         """Return whether the unit is in its view."""
-        seen = self.held.get(VIEW, frozenset())
+        return self.reaches(unit, VIEW)
+
+    def reaches(self, unit: str, code: str) -> bool:
+        """Return whether it holds the permission for the unit."""
+        seen = self.held.get(code, frozenset())
         return seen is None or unit in seen
+
+    def holds_everywhere(self, code: str | None) -> bool:
+        """Return whether it holds the permission for the whole holding."""
+        return self.holds(code) and self.held[code or ""] is None
 
 
 def make_principals() -> list[Principal]:

@@ -17,13 +17,15 @@ from django.http import HttpResponse
 from django.test import Client
 
 from holding import scope
+from holding.scope import VIEW
 from iam.access.grants import open_for
 from iam.access.models import ApiToken, User
 from iam.access.permissions import PERMISSIONS
+from iam.authority import services
 from subsidiaries.replacement.models import SeatState
-from tests.access_rules import CLEARED, OPEN, SIGNED_IN
+from tests.access_rules import CLEARED, OPEN, ROUTES, SIGNED_IN
 from tests.doors import MISSING, NOBODY, SAFE, UNSAFE, Door, document, doors, routes
-from tests.planted import Planted, plant
+from tests.planted import Planted, make_approval, plant
 from tests.principals import OTHER, OWN, PARENT, UNITS, Principal, make_principals, named
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean")]
@@ -56,8 +58,10 @@ class Matrix:
         self.answers: Counter[tuple[str, int]] = Counter()
         self._clients: dict[str, Client] = {}
 
-    def unseen(self, principal: Principal) -> list[str]:
-        return [slug for slug in UNITS if not principal.sees(slug)]
+    def unseen(self, principal: Principal) -> dict[str, list[str]]:
+        """Return the units for which a principal lacks each permission by which something is seen."""
+        kinds = self.planted[OWN].secrets
+        return {code: [slug for slug in UNITS if not principal.reaches(slug, code)] for code in kinds}
 
     def ask(
         self, principal: Principal, door: Door, method: str = "GET", headers: dict[str, str] | None = None
@@ -68,7 +72,7 @@ class Matrix:
         cookies = SimpleCookie(client.cookies)
         try:
             if method in SAFE:
-                return client.generic(method, door.path, headers=headers)  # type: ignore[return-value]
+                return whole(client.generic(method, door.path, headers=headers))
             with transaction.atomic():
                 body = "{}" if door.kind == "api" else ""
                 response = client.generic(method, door.path, body, "application/json", headers=headers)
@@ -88,12 +92,13 @@ class Matrix:
         refused = expected in (STRANGE["page"], STRANGE["admin"], REFUSED["admin"])
         if response.status_code == 302 and refused and not target.startswith(SIGN_IN) and target != WAY_OUT:
             self.wrong.append(f"{case}, leads to {target}")
-        for mark in self.leaks(principal, door, response):
+        for mark in self.leaks(principal, door, response, method):
             self.wrong.append(f"{case} tells {mark!r}")
 
-    def leaks(self, principal: Principal, door: Door, response: HttpResponse) -> list[str]:
+    def leaks(self, principal: Principal, door: Door, response: HttpResponse, method: str = "GET") -> list[str]:
         """Return the marks of units that the principal has no view of, in body and headers."""
-        if door.rule in WIDE - {"admin.use"} and principal.holds(door.rule):
+        rule = door.asks(method)
+        if rule in WIDE - {"admin.use"} and principal.holds(rule):
             return []  # about the whole holding, and held for it
         if door.name == "api-schema":
             return []  # the same for everybody, see below
@@ -121,26 +126,42 @@ class Matrix:
         assert not self.wrong, "\n".join([f"{len(self.wrong)} of {self.attempts} attempts:", *self.wrong[:30]])
 
 
+def whole(response: Any) -> HttpResponse:
+    """Return an answer with its content, also one that was streamed."""
+    if not response.streaming:
+        return response  # type: ignore[no-any-return]
+    content = b"".join(response.streaming_content)
+    return HttpResponse(content, status=response.status_code, headers=response.headers)
+
+
 def allowed(principal: Principal, door: Door, method: str, *, fragment: bool = False) -> set[int]:
     """Return the statuses that an attempt may have."""
-    if door.rule == OPEN:
-        return {200, 302, 400, 403, 405, 422, 429}
+    rule = door.asks(method)
+    if rule == OPEN:
+        return {200, 302, 400, 403, 404, 405, 410, 422, 429}
     standing = principal.standing(door.kind)
     if standing == "stranger":
         return {401} if fragment else STRANGE[door.kind]
     if door.kind == "admin" and not (principal.staff and principal.holds("admin.use")):
         # The administration leads those without its permission to its sign-in, which refuses them.
         return {403} if door.name == "admin:login" and standing != "stranger" else REFUSED["admin"]
-    refused = door.rule != SIGNED_IN and standing == "uncleared"
-    if refused or not (door.rule in (SIGNED_IN, CLEARED) or principal.holds(door.rule)):
-        gone = {302, 404} if door.kind == "admin" and door.of == MISSING else set()
+    if rule is None:
+        return {403, 405}
+    # Only the rows of units are cut to what is in view: all else in the administration needs the whole holding.
+    everywhere = door.kind == "admin" and rule != VIEW
+    holds = principal.holds_everywhere(rule) if everywhere else principal.holds(rule)
+    refused = rule != SIGNED_IN and standing == "uncleared"
+    if refused or not (rule in (SIGNED_IN, CLEARED) or holds):
+        # The administration looks for a row before it asks whether one may see it.
+        absent = door.of == MISSING or (door.of in UNITS and not principal.sees(door.of))
+        gone = {302, 404} if door.kind == "admin" and absent else set()
         return {403} | gone
     return _granted(principal, door, method)
 
 
 def _granted(principal: Principal, door: Door, method: str) -> set[int]:
     """Return the statuses of an attempt at a door that the principal may pass."""
-    there = door.of == "" or (door.of in UNITS and principal.sees(door.of))
+    there = door.of == "" or (door.of in UNITS and principal.reaches(door.of, door.seen))
     if door.kind == "admin":
         if method in UNSAFE:
             return {200, 302, 400, 403, 404, 405}
@@ -148,10 +169,21 @@ def _granted(principal: Principal, door: Door, method: str) -> set[int]:
             return {200, 302, 403, 404, 405}
         return {200, 302, 400} if door.queried else {200} if there else {302, 404}
     if method in UNSAFE:
-        return {404} if door.name == "api-not-found" else {400, 405}
-    if not there:
-        return {404}
+        return _written(door, there)
+    if not there or door.asks(method) == SIGNED_IN:
+        return {200, 302, 410} if there else {404}
     return {200, 400} if door.queried and door.kind == "api" else {200}
+
+
+def _written(door: Door, there: bool) -> set[int]:
+    """Return the statuses of a write by somebody who may. What is sent is empty: most change nothing."""
+    if door.name == "api-not-found":
+        return {404}
+    if isinstance(door.rule, str):
+        return {400, 405}
+    if not there:
+        return {400, 404} if door.kind == "api" else {404}
+    return {200, 201, 302, 400, 403, 404, 409, 410, 422, 429}
 
 
 @pytest.fixture
@@ -249,7 +281,7 @@ def test_what_is_not_in_view_is_answered_like_what_does_not_exist(matrix: Matrix
     head = named(matrix.principals, "head")
     compared = 0
     for door in matrix.doors:
-        if door.kind == "admin" or door.of not in UNITS or head.sees(door.of):
+        if door.kind == "admin" or not door.asks("GET") or door.of not in UNITS or head.sees(door.of):
             continue
         word, absent = absent_beside(door)
         for headers in ({}, FRAGMENT):
@@ -266,7 +298,8 @@ def test_what_is_not_in_view_is_answered_like_what_does_not_exist(matrix: Matrix
 def absent_beside(door: Door) -> tuple[str, str]:
     """Return the word of an address that names what is not in view, and one of its kind that names nothing."""
     words = door.path.strip("/").split("/")
-    word = door.of if door.of in words else words[-1]
+    named_so = [word for word in words if word == door.of or word.isdigit() or word.startswith("zq")]
+    word = named_so[0] if named_so else words[-1]
     return word, str(NOBODY) if word.isdigit() else "nowhere"
 
 
@@ -296,7 +329,9 @@ def test_a_tag_that_somebody_else_got_confirms_nothing(matrix: Matrix) -> None:
 
 def test_a_cursor_of_somebody_else_opens_no_row(matrix: Matrix) -> None:
     executive = named(matrix.principals, "executive").client()
-    for name in ("units", "seats", "agents", "replacements", "kpis"):
+    lists = dict.fromkeys(("units", "seats", "agents", "replacements", "kpis"), "units.view")
+    lists |= {"approvals": "authority.view", "iam/bindings": "people.view", "iam/people": "people.view"}
+    for name, rule in lists.items():
         address = f"/api/v1/{name}/?limit=1"
         for _page in range(6):
             given = executive.get(address).json()["next"]
@@ -304,9 +339,9 @@ def test_a_cursor_of_somebody_else_opens_no_row(matrix: Matrix) -> None:
                 break
             address = given
             for principal in (named(matrix.principals, one) for one in ("head", "agent", "clerk", "unbound")):
-                door = Door(f"{name}-cursor", "api", "units.view", address.removeprefix("http://testserver"))
+                door = Door(f"{name}-cursor", "api", rule, address.removeprefix("http://testserver"))
                 response = matrix.ask(principal, door)
-                assert response.status_code == (200 if principal.holds("units.view") else 403), address
+                assert response.status_code == (200 if principal.holds(rule) else 403), address
                 assert matrix.leaks(principal, door, response) == [], (principal.name, address)
 
 
@@ -336,6 +371,25 @@ def test_the_palette_finds_only_what_is_in_view(matrix: Matrix) -> None:
         assert client.get("/palette/", {"q": "zqname"}).json()["hits"] != []
 
 
+def test_what_concerns_a_person_is_seen_by_them_whatever_the_unit(matrix: Matrix) -> None:
+    """What one asked for, or may decide: of units out of view too, to nobody beside them."""
+    foreign = matrix.planted[OTHER]
+    head, other = named(matrix.principals, "head"), named(matrix.principals, "supervisor")
+    assert head.user
+    asked = make_approval(foreign, head.user, key="asked-by-the-head")
+    waiting = foreign.approvals[0]
+
+    def statuses(principal: Principal, pk: int) -> set[int]:
+        doors = (Door("x", "page", "x", f"/approvals/{pk}/"), Door("x", "api", "x", f"/api/v1/approvals/{pk}/"))
+        return {matrix.ask(principal, door).status_code for door in doors}
+
+    assert statuses(head, asked.pk) == {200}
+    assert statuses(other, asked.pk) == statuses(head, waiting.pk) == {404}
+    services.appoint_to_office(office="subsidiary-director", person=head.user, unit=foreign.unit, actor="test")
+    assert statuses(head, waiting.pk) == {200}
+    assert statuses(other, waiting.pk) == {404}
+
+
 def test_the_openapi_document_is_the_same_for_everybody(matrix: Matrix) -> None:
     told = {
         matrix.ask(principal, Door("api-schema", "api", CLEARED, "/api/schema/")).content
@@ -351,10 +405,12 @@ def test_the_openapi_document_is_the_same_for_everybody(matrix: Matrix) -> None:
 def test_the_openapi_document_names_every_route_of_the_api(matrix: Matrix) -> None:
     documented = {re.sub(r"\{[^}]*\}", "*", path) for path in document()["paths"]}
     mapped = {
-        re.sub(r"\(\?P<[^)]*\)|<[^>]*>", "*", "/" + route.path.replace("^", "").replace("$", ""))
+        re.sub(r"\(\?P<[^)]*\)|<[^>]*>", "*", "/" + route.path.replace("^", "").replace("$", "")): route.name
         for route in routes()
         if route.path.startswith("api/v1/")
     }
-    assert documented == mapped
+    assert documented == set(mapped)
     for path, operations in document()["paths"].items():
-        assert set(operations) == {"get"}, f"{path}: say in tests/doors.py how its other operations are tried"
+        rule = ROUTES[mapped[re.sub(r"\{[^}]*\}", "*", path)]]
+        methods = {"get"} if isinstance(rule, str) else {method.lower() for method in rule}
+        assert set(operations) == methods, f"{path}: say in ROUTES what its operations ask for"

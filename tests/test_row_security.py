@@ -25,7 +25,8 @@ PROTECTED = {
     "holding_unit", "holding_division", "holding_seat", "holding_agent", "holding_incumbency",
     "performance_kpisample", "performance_kpilatest", "performance_kpiminute", "performance_kpicoverage",
     "replacement_divisionstate", "replacement_seatstate", "replacement_census", "replacement_unitfloor",
-    "replacement_replacement", "replacement_incident",
+    "replacement_replacement", "replacement_incident", "replacement_allowance",
+    "authority_approval", "authority_level", "authority_decision",
 }  # fmt: skip
 SECURITY = """
     select c.relname, c.relrowsecurity and c.relforcerowsecurity
@@ -41,7 +42,18 @@ COLUMN = {  # the column with the unit's id; by a table beside in brackets
     "holding_unit": "id",
     "holding_incumbency": "(select s.unit_id from holding_seat s where s.id = seat_id)",
     "replacement_divisionstate": "(select d.unit_id from holding_division d where d.id = division_id)",
+    **dict.fromkeys(
+        ("authority_level", "authority_decision"),
+        "(select a.unit_id from authority_approval a where a.id = approval_id)",
+    ),
 }
+
+PLACE = {  # the column that says whose a row is, where that is not the unit
+    "holding_incumbency": "seat_id", "replacement_divisionstate": "division_id", "authority_level": "approval_id",
+    "authority_decision": "approval_id",
+}  # fmt: skip
+# What was asked for and decided stays as it is: triggers refuse a change before the policies are asked.
+KEPT = {"authority_approval", "authority_level", "authority_decision"}
 
 Values = Sequence[object]
 # ruff: noqa: S608 - the statements are this file's own
@@ -133,12 +145,17 @@ def run(statement: str, *identifiers: str, values: Values = ()) -> int:
             cursor.execute("rollback to savepoint attempt")
 
 
-def refused(statement: str, *identifiers: str, values: Values = ()) -> bool:
+def refused(
+    statement: str,
+    *identifiers: str,
+    values: Values = (),
+    by: tuple[type[psycopg.Error], ...] = (psycopg.errors.InsufficientPrivilege,),
+) -> bool:
     """Return whether the database refuses a statement."""
     try:
         run(statement, *identifiers, values=values)
     except DatabaseError as error:
-        return isinstance(error.__cause__, psycopg.errors.InsufficientPrivilege)
+        return isinstance(error.__cause__, by)
     return False
 
 
@@ -212,11 +229,18 @@ def test_rows_of_another_unit_are_neither_changed_nor_deleted(planted: Planted) 
 
 def test_rows_are_neither_moved_to_another_unit_nor_written_there(planted: Planted) -> None:
     own, seat = planted[OWN].unit.pk, planted[OTHER].seats[0]
-    foreign = {"seat_id": seat.pk, "division_id": seat.division_id, "unit_id": seat.unit_id}
+    foreign = {
+        "approval_id": planted[OTHER].approvals[0].pk,
+        "seat_id": seat.pk,
+        "division_id": seat.division_id,
+        "unit_id": seat.unit_id,
+    }
     see(str(own))
     for table in PROTECTED - {"holding_unit"}:
-        place = {"holding_incumbency": "seat_id", "replacement_divisionstate": "division_id"}.get(table, "unit_id")
-        assert refused("update {} set {} = %s", table, place, values=[foreign[place]]), table
+        place = PLACE.get(table, "unit_id")
+        trigger = (psycopg.errors.IntegrityConstraintViolation,) if table in KEPT else ()
+        by = (psycopg.errors.InsufficientPrivilege, *trigger)
+        assert refused("update {} set {} = %s", table, place, values=[foreign[place]], by=by), table
         columns = columns_of(table)
         into = ", ".join("{}" for _name in columns)
         values = ", ".join("%s" if name == place else "{}" for name in columns)
@@ -224,7 +248,7 @@ def test_rows_are_neither_moved_to_another_unit_nor_written_there(planted: Plant
         kept = [name for name in columns if name != place]
         assert refused(
             "insert into {} " + copy + "{} limit 1", table, *columns, *kept, table, values=[foreign[place]]
-        )
+        ), table
     assert refused("update holding_unit set id = %s where id = %s", values=[10_000, own])
     assert refused(
         "insert into holding_unit select 10000, name_es, name_en, kind, 'mine', position + 100, work, floor, "

@@ -14,6 +14,7 @@ from django.utils.functional import cached_property
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from holding.scope import VIEW, Scope
 from iam.access.rights import RefusedError
 
 COUNTED = 10_000
@@ -33,7 +34,8 @@ class GatedAdmin(ModelAdmin):
     """Lists that stay quick at any number of rows, for those who hold the permission that the list names.
 
     `permission` is the code that one must hold to look, `write_permission` the one to write, which only an admin
-    that writes by services has. A list that names none is closed to everybody.
+    that writes by services has. A list that names none is closed to everybody. Only the rows of units are cut to
+    what is in view, so every permission but that to see units must be held for the whole holding.
     """
 
     paginator = BoundedPaginator
@@ -88,7 +90,8 @@ class GatedAdmin(ModelAdmin):
 
 
 def _may(request: HttpRequest, code: str) -> bool:
-    return bool(code) and request.scope.has(code)  # type: ignore[attr-defined]
+    held: Scope = request.scope  # type: ignore[attr-defined]
+    return bool(code) and held.has(code) and (code == VIEW or held.units(code) is None)
 
 
 class ReadOnlyAdmin(GatedAdmin):

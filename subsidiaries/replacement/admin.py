@@ -97,7 +97,7 @@ class IncidentAdmin(admin.ModelAdmin):
 class AllowanceAdmin(admin.ModelAdmin):
     """What people allowed beyond the cap."""
 
-    permission = "units.view"
+    permission = "authority.view"  # it names the approval
     list_display = ("unit", "day", "extra", "approval")
     list_filter = ("unit",)
     list_select_related = ("unit", "approval")
