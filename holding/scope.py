@@ -144,7 +144,7 @@ def protect(table: str, unit: str) -> tuple[str, str]:
     ids = "(select string_to_array(nullif(current_setting('app.units', true), '*'), ','))::bigint[]"
     mine = f"{unit} = any ({ids})" if unit.isidentifier() else unit
     # The setting is read once for a query, not once for a row: both selects are planned as constants.
-    # `case` and not `or`: the planner takes half of the rows for seen, not one in two hundred, and joins accordingly.
+    # `case` and not `or`: the planner takes half of the rows for seen, not one in two hundred, and joins so.
     seen = f"case when (select current_setting('app.units', true)) = '*' then true else {mine} end"
     on = f"""
         alter table {table} enable row level security, force row level security;
