@@ -152,6 +152,9 @@ SEEN: Final[Mapping[str, str]] = {
     ),
 }  # fmt: skip
 
+KEPT: Final = frozenset({"access.user"})
+"""Lists of the administration whose rows nobody deletes, whoever may write them: the ledger names them."""
+
 # Lists of the administration: what one must hold to look, and to write (CLOSED: nobody writes). Only units.view
 # is enough for a part of the holding, since only rows of units are cut to what is in view.
 LISTS: Final[Mapping[str, tuple[str, str]]] = {

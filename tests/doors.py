@@ -19,7 +19,7 @@ from holding.scope import VIEW
 from iam.access.models import AccessReview, EmergencyAccess, Invitation
 from iam.authority.models import Appointment, Delegation
 from portal.agents import address
-from tests.access_rules import LISTS, ROUTES, SEEN, Rule
+from tests.access_rules import CLOSED, KEPT, LISTS, ROUTES, SEEN, Rule
 from tests.planted import Planted
 from tests.principals import OWN, UNITS
 
@@ -316,6 +316,8 @@ def _of_list(route: Route, model: type[Model], planted: Planted) -> Iterator[Doo
     )
     look, write = LISTS[label]
     rule = write if page in ("add", "delete") else look
+    if page == "delete" and label in KEPT:
+        rule = CLOSED
     if page == "add":
         yield Door(route.name, "admin", rule, reverse(route.name))
     elif page == "changelist":
