@@ -13,6 +13,8 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from config.pool import forgetting
+
 BASE_DIR = Path(__file__).resolve().parent.parent
 
 
@@ -60,6 +62,7 @@ KPI_RETENTION_HOURS = int(env_number("KPI_RETENTION_HOURS", 6))
 # What the process sees while nobody asks: `everything` (commands, tasks, handlers) or `nothing` (web and live,
 # which open the rows of each account; holding.scope).
 SCOPE = env("SCOPE", "nothing")
+UNITS_AT_FIRST = "*" if SCOPE == "everything" else ""
 HTTPS = urlsplit(PORTAL_URL).scheme == "https"
 
 # --- applications ----------------------------------------------------------------------------------------
@@ -158,15 +161,16 @@ def _database(url: str, **options: Any) -> dict[str, Any]:
         "keepalives_interval": 1,
         "keepalives_count": 3,
         "tcp_user_timeout": 5000,
-        "options": "-c app.units=" + ("*" if SCOPE == "everything" else ""),
+        "options": f"-c app.units={UNITS_AT_FIRST}",
         **given,
         **options,
     }
     return config
 
 
+POOL = {"min_size": 1, "max_size": 8, "timeout": 5, "reset": forgetting(UNITS_AT_FIRST)}
 DATABASES: dict[str, Any] = {
-    "default": _database(DATABASE_URL, pool={"min_size": 1, "max_size": 8, "timeout": 5}),
+    "default": _database(DATABASE_URL, pool=POOL),
     "owner": _database(
         DATABASE_OWNER_URL,
         options="-c app.units=*"

@@ -10,6 +10,7 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from audit.models import LedgerEntry
+from holding import scope
 from holding.models import SUBJECT_ROOT, Agent, BlueprintVersion, Body, Incumbency, Role, Seat, Unit
 from subsidiaries.performance.models import KpiLatest
 from subsidiaries.replacement.models import STALE_AFTER, DivisionState, Replacement, SeatState
@@ -123,7 +124,8 @@ class Profile:
     claim: KpiLatest | None
     history: list[Incumbency]
     replacements: list[Replacement]
-    ledger: list[LedgerEntry]
+    ledger: list[LedgerEntry] | None
+    """What the ledger says of the seat; None to whoever may not read it."""
 
 
 def profile(agent: Agent, *, now: datetime) -> Profile:
@@ -160,8 +162,14 @@ def profile(agent: Agent, *, now: datetime) -> Profile:
             .select_related("seat__unit", "seat__body", "unit", "old_agent", "new_agent")
             .order_by("-pk")[:HISTORY]
         ),
-        ledger=list(LedgerEntry.objects.filter(object=f"seat/{seat}").order_by("-id").defer("body")[:HISTORY]),
+        ledger=_ledger_of(seat),
     )
+
+
+def _ledger_of(seat: Seat) -> list[LedgerEntry] | None:
+    if not scope.current().has("ledger.view"):
+        return None
+    return list(LedgerEntry.objects.filter(object=f"seat/{seat}").order_by("-id").defer("body")[:HISTORY])
 
 
 def unit_choices() -> list[Unit]:

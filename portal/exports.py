@@ -3,20 +3,22 @@
 import csv
 from collections.abc import Iterable, Iterator
 from dataclasses import asdict
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import QuerySet
+from django.db.models import QuerySet, Sum
 from django.utils.translation import gettext as _
 
 from audit import services as audit
-from holding import scope
+from holding import clock, scope
 from holding.models import Agent, Holding, Unit
 from iam.access.models import User
 from iam.authority.models import Approval
 from portal.agents import STATE, Wanted, listed, shown
+from portal.models import Export
 
-FREE_ROWS = 5_000  # up to here nobody is asked
+FREE_ROWS = 5_000  # up to here in a day, whatever the number of files, nobody is asked
+APPROVAL_LASTS = timedelta(days=7)
 CHUNK = 1_000
 MATTER = "data-export"
 EXPORT = "exports.create"
@@ -24,9 +26,10 @@ BYTE_ORDER_MARK = "\ufeff"  # without it, spreadsheets take the accents for some
 FORMULA = ("=", "+", "-", "@", "\t", "\r")  # what a spreadsheet takes for the beginning of one
 
 
-def filters_of(wanted: Wanted) -> dict[str, str]:
-    """Return what an approval of the export is bound to: the list and its filters."""
-    return {"list": "agents", **asdict(wanted)}
+def filters_of(wanted: Wanted) -> dict[str, Any]:
+    """Return what an approval of the export is bound to: the list, its filters, and the units it may show."""
+    units = scope.current().units(EXPORT)
+    return {"list": "agents", **asdict(wanted), "units": None if units is None else sorted(units)}
 
 
 def exported(wanted: Wanted, *, now: datetime) -> list[int]:
@@ -38,8 +41,15 @@ def exported(wanted: Wanted, *, now: datetime) -> list[int]:
     return list(agents.order_by("pk").values_list("pk", flat=True))
 
 
+def needs_approval(person: User, rows: int, *, now: datetime) -> bool:
+    """Return whether so many rows are more than the person may take out of this day without being asked."""
+    free = Export.objects.filter(person=person, approval=None, at__gt=now - timedelta(days=1))
+    taken: int = free.aggregate(rows=Sum("rows"))["rows"] or 0
+    return rows + taken > FREE_ROWS
+
+
 def usable_approval(person: User, wanted: Wanted, rows: int) -> Approval | None:
-    """Return the person's approval of this very export that has not been used, for at least so many rows."""
+    """Return the person's approval of this very export, for as many rows, unused and at most a week old."""
     with scope.opened(scope.EVERYTHING):
         return (
             Approval.objects.filter(
@@ -48,6 +58,7 @@ def usable_approval(person: User, wanted: Wanted, rows: int) -> Approval | None:
                 state=Approval.State.APPROVED,
                 digest=audit.digest(filters_of(wanted)),
                 value__gte=rows,
+                settled_at__gt=clock.now() - APPROVAL_LASTS,
                 export=None,
             )
             .order_by("pk")

@@ -66,9 +66,14 @@ def versions(now: datetime) -> dict[str, str]:
     }
 
 
-def narrowed(found: Mapping[str, str], slugs: Collection[str], *, ledger: bool) -> dict[str, str]:
-    """Return of `versions` what somebody may notice who sees only these units; nothing moves for the others'."""
-    units = {f"unit:{slug}": found.get(f"unit:{slug}", "") for slug in slugs}
+def narrowed(found: Mapping[str, str], slugs: Collection[str] | None, *, ledger: bool) -> dict[str, str]:
+    """Return of `versions` what somebody may notice who sees only these units (None: all), of the ledger or not.
+
+    Nothing moves for what they do not see.
+    """
+    topics = [topic for topic in found if topic.startswith("unit:")]
+    seen = topics if slugs is None else [f"unit:{slug}" for slug in slugs]
+    units = {topic: found.get(topic, "") for topic in seen}
     own = _digest({topic: facts.partition(".")[0] for topic, facts in units.items()})
     overview, activity, org = (found.get(topic, "").partition(".")[2] for topic in ("overview", "activity", "org"))
     return {

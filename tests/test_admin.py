@@ -111,6 +111,24 @@ def test_staff_change_only_people_who_hold_no_more_than_they(client: Client) -> 
     assert client.post(url(User, "change", plain.pk), person_form(username="plain")).status_code == 302
 
 
+def test_nobody_reads_the_hash_of_a_password(client: Client, administrator: User) -> None:
+    """Neither on the page, to whoever may only look, nor by asking the list for what it begins with."""
+    AccessRole.objects.create(slug="desk", name_es="M", name_en="D", permissions=["admin.use", "people.view"])
+    client.force_login(make_person("desk", is_staff=True, role="desk"))
+    page = client.get(url(User, "change", administrator.pk))
+    assert page.status_code == 200
+    assert administrator.password.partition("$")[0].encode() + b"$" not in page.content
+    for query in ("password__startswith=a", "password=x", "email__contains=@", "last_login__gt=2020-01-01"):
+        assert client.get(f"{url(User, 'changelist')}?{query}").status_code == 400, query
+    assert client.get(f"{url(User, 'changelist')}?cleared__exact=1").status_code == 200
+
+
+def test_a_password_is_changed_on_the_portals_own_page(staff: Client) -> None:
+    for page, target in (("password_change", "password"), ("password_change_done", "account")):
+        for answer in (staff.get(reverse(f"admin:{page}")), staff.post(reverse(f"admin:{page}"), {})):
+            assert (answer.status_code, answer.headers["Location"]) == (302, reverse(target))
+
+
 def test_groups_of_the_identity_provider_are_mapped_by_the_service(staff: Client) -> None:
     viewer = AccessRole.objects.get(slug="viewer")
     form = {"group": "readers", "role": viewer.pk, "unit": ""}

@@ -1,7 +1,7 @@
 """Access in the admin. Every write is a service's, so the ledger knows who did what; the rest is read only."""
 
 import secrets
-from typing import cast
+from typing import Any, cast
 
 from allauth.account.models import EmailAddress
 from allauth.mfa.models import Authenticator
@@ -62,6 +62,12 @@ class PersonAdmin(admin.ModelAdmin):
     list_filter = ("is_active", "is_staff", "cleared")
     search_fields = ("username__istartswith", "first_name__istartswith", "last_name__istartswith")
     ordering = ("username",)
+
+    def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
+        """Return the fields; without the one for a password where none may be set, since it would show its hash."""
+        fields = super().get_fields(request, obj)
+        may_set = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
+        return fields if may_set else [name for name in fields if name != "password"]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Return whether whoever asks may change people, and holds all that this one does."""

@@ -64,6 +64,12 @@ class GatedAdmin(ModelAdmin):
         """Return whether the index shows the list."""
         return self.has_view_permission(request)
 
+    def lookup_allowed(self, lookup: str, value: str, request: HttpRequest) -> bool:
+        """Return whether a list may be asked by that column: by its filters only, or answers could be guessed."""
+        filters = [one[0] if isinstance(one, tuple) else one for one in self.get_list_filter(request)]
+        offered = lookup.partition("__")[0] in ("pk", "id", *filters)
+        return offered and super().lookup_allowed(lookup, value, request)
+
     def changeform_view(
         self,
         request: HttpRequest,
@@ -145,3 +151,15 @@ class PortalAdminSite(AdminSite):
                 _("The administration needs the staff mark, the clearance and the permission admin.use.")
             )
         return redirect_to_login(request.GET.get("next") or reverse("admin:index"))
+
+    def password_change(  # type: ignore[override]  # a redirect; the base class answers with a page
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the portal's page, which limits attempts, writes the ledger and ends other sessions."""
+        return HttpResponseRedirect(reverse("password"))
+
+    def password_change_done(  # type: ignore[override]  # as above
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:
+        """Lead to the portal's page too."""
+        return HttpResponseRedirect(reverse("account"))

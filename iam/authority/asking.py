@@ -85,10 +85,10 @@ def ask(*, request: Request, at: datetime) -> Approval:
     """Write a request with the authority that it needs, or return the one made under its key (see `services`)."""
     matter = Matter.objects.get(slug=request.matter)
     approval = _asked(request, matter, at)
-    with connection.cursor() as cursor:  # so that two halves of one contract, asked for at once, see each other
-        cursor.execute(
-            "select pg_advisory_xact_lock(hashtextextended(%s, 0))", [f"approval/{matter.slug}/{request.unit.slug}"]
-        )
+    # Whoever comes second sees the first: the same key sent twice at once, two halves of one contract.
+    for lock in (f"approval/{request.key}", f"approval/{matter.slug}/{request.unit.slug}"):
+        with connection.cursor() as cursor:
+            cursor.execute("select pg_advisory_xact_lock(hashtextextended(%s, 0))", [lock])
     if known := Approval.objects.filter(key=request.key).first():
         return _same_request(known, approval)
     rules = _rules(approval, at)

@@ -2,11 +2,13 @@
 
 import csv
 import re
+from datetime import timedelta
 from io import StringIO
 from typing import Any
 
 import pytest
 from django.test import Client
+from django.utils import timezone
 
 from audit.models import LedgerEntry
 from holding import clock
@@ -127,3 +129,33 @@ def test_who_may_not_ask_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     paula = client_of("paula")
     assert paula.post("/agents/export/ask/", {}).status_code == 302
     assert Approval.objects.get().unit.slug == "pricing"
+
+
+def test_an_approval_serves_only_the_units_that_it_was_given_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "FREE_ROWS", 30)
+    paula, person = client_of("paula"), User.objects.get(username="paula")
+    paula.post("/agents/export/ask/", {})
+    assert Approval.objects.get().state == "approved"
+    person.bindings.update(unit=Unit.objects.get(slug="tax"))
+    assert paula.get("/agents/export.csv").status_code == 403
+    person.bindings.update(unit=Unit.objects.get(slug="pricing"))
+    assert len(rows_of(paula.get("/agents/export.csv"))) == 4 + 35
+
+
+def test_an_approval_serves_for_a_week(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "FREE_ROWS", 30)
+    paula = client_of("paula")
+    paula.post("/agents/export/ask/", {})
+    monkeypatch.setattr(exports, "APPROVAL_LASTS", timedelta(0))
+    assert paula.get("/agents/export.csv").status_code == 403
+
+
+def test_many_small_files_of_a_day_count_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(exports, "FREE_ROWS", 12)
+    paula = client_of("paula")
+    for role, rows in (("director", 5), ("operator", 5)):
+        answer = paula.get(f"/agents/export.csv?role={role}")
+        assert (answer.status_code, len(rows_of(answer)) - 4) == (200, rows), role
+    assert paula.get("/agents/export.csv?role=innovator").status_code == 403
+    assert Export.objects.update(at=timezone.now() - timedelta(days=1, seconds=1)) == 2
+    assert paula.get("/agents/export.csv?role=innovator").status_code == 200

@@ -12,7 +12,8 @@ from django.contrib.auth import BACKEND_SESSION_KEY, HASH_SESSION_KEY, SESSION_K
 from iam.access.models import User
 from iam.access.session_store import SessionStore
 from iam.access.tests.factories import make_person
-from portal.live import allowed_origin, session_key
+from portal.live import Listener as Hearing
+from portal.live import allowed_origin, find_listener, session_key
 from portal.tests.factories import make_replacements
 from portal.tests.processes import Portal
 
@@ -108,6 +109,27 @@ def test_the_stream_ends_with_the_session(portal: Portal, listeners: list[Listen
     listeners[0].until("state")
     assert listeners[0].until("end") == {}
     assert listeners[0].response.read().strip() == b""
+
+
+@pytest.mark.django_db(transaction=True)
+def test_a_stream_leaves_a_session_under_a_former_secret_as_it_is(settings: Any, redis_clean: str) -> None:
+    """It cannot tell the browser a new key, so it must not make one."""
+    ana = make_person("ana")
+    key = make_session(ana)
+    settings.SECRET_KEY_FALLBACKS, settings.SECRET_KEY = [settings.SECRET_KEY], "another one, of any length"
+    for _ in range(2):
+        listener = find_listener(key)
+        assert listener is not None
+    settings.SECRET_KEY_FALLBACKS = []
+    assert find_listener(key) is None
+
+
+def test_who_may_not_read_the_ledger_does_not_notice_its_entries() -> None:
+    known = {"overview": "u.1", "arp": "u", "org": "u.2", "unit:tax": "f.1"}
+    before, after = ({**known, "activity": f"u.{entry}"} for entry in (7, 8))
+    everything = Hearing(ends=0.0, slugs=None, ledger=False)
+    assert everything.hears(before) == everything.hears(after)
+    assert Hearing(ends=0.0).hears(before) != Hearing(ends=0.0).hears(after)
 
 
 def test_the_live_process_serves_nothing_else(portal: Portal) -> None:

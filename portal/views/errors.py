@@ -2,7 +2,7 @@
 
 import sys
 
-from django.db import DatabaseError, InterfaceError
+from django.db import InterfaceError, OperationalError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import render
 from django.template.loader import render_to_string
@@ -15,7 +15,7 @@ RETRY_AFTER_SECONDS = 5
 
 def server_error(request: HttpRequest) -> HttpResponse:
     """Answer 503 when the database does not answer, else 500. Reads nothing that may have failed."""
-    unavailable = isinstance(sys.exc_info()[1], (DatabaseError, InterfaceError, PoolTimeout))
+    unavailable = isinstance(sys.exc_info()[1], (OperationalError, InterfaceError, PoolTimeout))
     status = 503 if unavailable else 500
     context = {"unavailable": unavailable, "language": translation.get_language(), "path": request.path}
     response = HttpResponse(render_to_string("500.html", context), status=status)

@@ -28,7 +28,7 @@ def agents(request: HttpRequest) -> HttpResponseBase:
     person, now, wanted = _person(request), timezone.now(), wanted_of(request.GET)
     ids = exports.exported(wanted, now=now)
     approval = None
-    if len(ids) > exports.FREE_ROWS:
+    if exports.needs_approval(person, len(ids), now=now):
         approval = exports.usable_approval(person, wanted, len(ids))
         if approval is None:
             return _ask(request, wanted, len(ids))
@@ -36,7 +36,7 @@ def agents(request: HttpRequest) -> HttpResponseBase:
         return HttpResponse(content_type="text/csv; charset=utf-8")
     try:
         services.record_export(person=person, filters=exports.filters_of(wanted), rows=len(ids), approval=approval)
-    except IntegrityError:  # the approval was used in the same moment
+    except (IntegrityError, services.NeedsApprovalError):  # another file left in the same moment
         return _ask(request, wanted, len(ids))
     lines = exports.lines(ids, wanted=wanted, person=person, now=now)
     response = StreamingHttpResponse(lines, content_type="text/csv; charset=utf-8")

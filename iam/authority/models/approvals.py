@@ -94,7 +94,6 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
             matter=approval.matter,
             unit=approval.unit,
             requested_at__gt=since,
-            requested_at__lte=approval.requested_at,
             state__in=(Approval.State.PENDING, Approval.State.APPROVED, Approval.State.EXECUTED),
             counterparty__iexact=approval.counterparty,
         )

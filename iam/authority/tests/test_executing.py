@@ -5,6 +5,8 @@ import subprocess
 import sys
 import threading
 from collections.abc import Callable
+from datetime import timedelta
+from functools import partial
 from pathlib import Path
 
 import psycopg
@@ -16,7 +18,7 @@ from audit.models import LedgerEntry
 from bus.models import OutboxMessage
 from iam.authority import actions, services
 from iam.authority.models import Approval, Decision
-from iam.authority.services import NotAllowedError
+from iam.authority.services import KeyInUseError, NotAllowedError
 from iam.authority.tests.effects import EFFECT, effects
 from iam.authority.tests.factories import HOUR, T0, YES, ask, decide, make_authority, who
 
@@ -159,7 +161,7 @@ def at_once(*acts: Callable[[], object]) -> list[object]:
         start.wait(timeout=10)
         try:
             outcomes[place] = act()
-        except NotAllowedError as error:
+        except (NotAllowedError, KeyInUseError) as error:
             outcomes[place] = error
         finally:
             connections.close_all()
@@ -259,3 +261,23 @@ def test_what_a_killed_process_left_is_executed_once_by_the_tick() -> None:
     ]  # fmt: skip
     audit.seal(limit=100_000)
     assert audit.verify().ok
+
+
+@pytest.mark.django_db(transaction=True)
+@pytest.mark.parametrize("turn", range(8))
+def test_two_halves_asked_for_at_once_are_added_up(turn: int) -> None:
+    """Whichever comes second is judged with the first, also when it was begun before it."""
+    make_authority()
+    begun = [T0 + timedelta(microseconds=turn % 2), T0 + timedelta(microseconds=1 - turn % 2)]
+    halves = [partial(ask, 30_000, counterparty="Acme", key=f"half-{at}", at=at) for at in begun]
+    at_once(*halves)
+    assert sorted(int(one.judged) for one in Approval.objects.all()) == [30_000, 60_000]
+
+
+@pytest.mark.django_db(transaction=True)
+def test_one_key_at_once_is_one_request() -> None:
+    make_authority()
+    same = at_once(partial(ask, key="one"), partial(ask, key="one"))
+    assert len({one.pk for one in same if isinstance(one, Approval)}) == Approval.objects.count() == 1
+    other = at_once(partial(ask, key="two"), partial(ask, key="two", unit="tax"))
+    assert sorted(type(one).__name__ for one in other) == ["Approval", "KeyInUseError"]
