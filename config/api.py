@@ -6,7 +6,12 @@ from rest_framework.routers import SimpleRouter
 
 from audit.api import LedgerViewSet
 from holding.api import SeatViewSet, UnitViewSet
-from iam.access.api import BindingViewSet, PersonViewSet, RoleViewSet
+from iam.access.api import BindingViewSet, PersonViewSet
+from iam.access.api_accounts import AccountViewSet, OwnTokenViewSet, TokenViewSet
+from iam.access.api_emergencies import EmergencyViewSet
+from iam.access.api_invitations import InvitationViewSet
+from iam.access.api_reviews import ReviewItemViewSet, ReviewViewSet
+from iam.access.api_roles import GroupViewSet, RoleViewSet
 from iam.access.rules import CLEARED
 from iam.authority.api import ApprovalViewSet, MatrixView
 from portal.api import NotFoundView, OverviewView
@@ -30,6 +35,14 @@ router.register("ledger", LedgerViewSet, basename="ledger")
 router.register("iam/bindings", BindingViewSet, basename="binding")
 router.register("iam/roles", RoleViewSet, basename="access-role")
 router.register("iam/people", PersonViewSet, basename="person")
+router.register("iam/groups", GroupViewSet, basename="group")
+router.register("iam/services", AccountViewSet, basename="service-account")
+router.register("iam/tokens", TokenViewSet, basename="account-token")
+router.register("iam/own-tokens", OwnTokenViewSet, basename="own-token")
+router.register("iam/emergencies", EmergencyViewSet, basename="emergency")
+router.register("iam/reviews", ReviewViewSet, basename="review")
+router.register("iam/reviews/(?P<review>[0-9]{1,18})/items", ReviewItemViewSet, basename="review-item")
+router.register("iam/invitations", InvitationViewSet, basename="open-invitation")
 router.register("approvals", ApprovalViewSet, basename="approval-api")
 
 urlpatterns = [

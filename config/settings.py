@@ -383,6 +383,10 @@ SPECTACULAR_SETTINGS = {
         "ApprovalStateEnum": "iam.authority.models.Approval.State",
         "KindEnum": "holding.models.Unit.Kind",
         "AccountKindEnum": "iam.access.models.User.Kind",
+        "EmergencyStateEnum": "iam.access.models.EmergencyAccess.State",
+        "ServiceKindEnum": "iam.access.serializers_accounts.ACCOUNT_KINDS",
+        "VerdictEnum": "iam.authority.models.Decision.Verdict",
+        "ReviewVerdictEnum": "iam.access.models.ReviewItem.Verdict",
     },
 }
 

@@ -83,6 +83,34 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
         ],
     ),
     **dict.fromkeys(
+        ("emergency-detail", "emergency-decide", "emergency-end"),
+        lambda planted, slug: [{"pk": one.pk} for one in EmergencyAccess.objects.filter(unit=planted[slug].unit)],
+    ),
+    "access-group-remove": lambda planted, slug: [{"number": one.pk} for one in planted[slug].groups],
+    "group-detail": lambda planted, slug: [{"pk": one.pk} for one in planted[slug].groups],
+    **dict.fromkeys(
+        (
+            "access-service", "access-service-deactivate", "access-service-token", "service-account-detail",
+            "service-account-deactivate",
+        ),
+        lambda planted, slug: [{"username": planted[slug].service.username}],
+    ),
+    "access-service-token-revoke": lambda planted, slug: [
+        {"username": planted[slug].service.username, "number": one.pk} for one in planted[slug].service.tokens.all()
+    ],
+    **dict.fromkeys(
+        ("review-detail", "review-close"),
+        lambda planted, slug: [{"pk": one.pk} for one in AccessReview.objects.filter(unit=planted[slug].unit)],
+    ),
+    "review-item-list": lambda planted, slug: [
+        {"review": one.pk} for one in AccessReview.objects.filter(unit=planted[slug].unit)
+    ],
+    "review-item-decide": lambda planted, slug: [
+        {"review": one.pk, "pk": item.pk}
+        for one in AccessReview.objects.filter(unit=planted[slug].unit)
+        for item in one.items.all()
+    ],
+    **dict.fromkeys(
         ("access-review", "access-review-close"),
         lambda planted, slug: [{"number": one.pk} for one in AccessReview.objects.filter(unit=planted[slug].unit)],
     ),
@@ -115,6 +143,8 @@ COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
     "access-role-detail": lambda planted: {"slug": "viewer"},
     "end-appointment": lambda planted: {"pk": _first(Appointment)},
     "revoke-invitation": lambda planted: {"number": _first(Invitation)},
+    "open-invitation-revoke": lambda planted: {"pk": _first(Invitation)},
+    "account-token-detail": lambda planted: {"pk": planted[OWN].service.tokens.get().pk},
     "reset": lambda planted: {"number": "x", "token": "x"},
     "invitation": lambda planted: {"token": "x"},
     "confirm-email": lambda planted: {"token": "x"},
@@ -125,6 +155,7 @@ COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
 FOREIGN: Final[Mapping[str, Callable[[], Arguments]]] = {
     "end-authority": lambda: {"kind": "delegation", "pk": _first(Delegation)},
     "revoke-token": lambda: {"number": NOBODY},
+    "own-token-detail": lambda: {"pk": NOBODY},
     "remove-step": lambda: {"number": NOBODY},
     "message": lambda: {"name": "nothing"},
 }
@@ -133,7 +164,7 @@ ABSENT: Final[Mapping[str, Any]] = {
     "slug": "nowhere", "unit": "nowhere", "agent": "op-9999-g1", "kind": "seat", "key": str(NOBODY), "pk": NOBODY,
     "identity": "org.claytom.pricing.operator.op-9999-g1", "app_label": "holding", "content_type_id": NOBODY,
     "object_id": NOBODY, "username": "zq-nobody", "binding": NOBODY, "number": NOBODY, "item": NOBODY,
-    "provider_id": "nowhere", "name": "nothing",
+    "review": NOBODY, "provider_id": "nowhere", "name": "nothing",
 }  # fmt: skip
 
 # Values of the parameters of queries, for a unit that was planted.
@@ -152,7 +183,11 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "action": lambda planted, slug: ["unit.staff"],
     "person": lambda planted, slug: [planted[slug].people[0].username],
     "permission": lambda planted, slug: ["units.view", "people.view"],
-    "all": lambda planted, slug: ["true"],
+    **dict.fromkeys(("all", "waiting", "open"), lambda planted, slug: ["true"]),
+    "group": lambda planted, slug: [f"zqgroup-{slug}"],
+    "account": lambda planted, slug: [f"zqservice-{slug}"],
+    **dict.fromkeys(("owner", "reviewer"), lambda planted, slug: [f"zqholder-{slug}"]),
+    "email": lambda planted, slug: [f"zqinvited-{slug}"],
     "matter": lambda planted, slug: ["opex-budgeted"],
     "on": lambda planted, slug: ["2099-01-01"],
     "version": lambda planted, slug: [1],
@@ -177,6 +212,8 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "access-grant": ("person", "unit"),
     "access-emergencies": ("after", "before"),
     "access-reviews": ("after", "before"),
+    "access-services": ("after", "before"),
+    "access-groups": ("after", "before"),
     "approvals": ("state", "matter", "unit", "after", "before"),
     "new-approval": ("matter", "unit", "title"),
     "authority": ("on", "version", "unit"),

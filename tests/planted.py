@@ -19,7 +19,9 @@ from holding.tests.factories import make_holding
 from iam.access.models import (
     AccessReview,
     AccessRole,
+    ApiToken,
     EmergencyAccess,
+    GroupMapping,
     Invitation,
     ReviewItem,
     RoleBinding,
@@ -112,7 +114,7 @@ class Marked:
         """Texts that only somebody may read who holds a permission for the unit, by that permission."""
         told = {
             VIEW: (),
-            "people.view": ("holder", "clerk", "grant", "sos", "invited"),
+            "people.view": ("holder", "clerk", "grant", "sos", "invited", "service", "token", "group"),
             "reviews.conduct": ("noted",),
             "authority.view": ("asked", "why", "party", "note", "lent", "absent", "interest"),
         }
@@ -125,6 +127,16 @@ class Marked:
     def people(self) -> list[User]:
         """Who has bindings of the unit alone: the holder of an office, and who asks for approvals."""
         return [User.objects.get(username=f"zq{word}-{self.slug}") for word in ("holder", "clerk")]
+
+    @property
+    def service(self) -> User:
+        """A service with a binding of the unit alone."""
+        return User.objects.get(username=f"zqservice-{self.slug}")
+
+    @property
+    def groups(self) -> list[GroupMapping]:
+        """What a group of the identity provider gives there."""
+        return list(GroupMapping.objects.filter(unit=self.unit))
 
     @property
     def bindings(self) -> list[RoleBinding]:
@@ -247,6 +259,10 @@ def _bind(marked: Marked) -> None:
     for person in (holder, clerk):
         binding = make_binding(person, "supervisor", unit, reason=f"zqgrant-{slug}")
     viewer = AccessRole.objects.get(slug="viewer")
+    service = User.objects.create(username=f"zqservice-{slug}", kind="service", owner=holder, cleared=True)
+    make_binding(service, "integration", unit)
+    ApiToken.objects.create(user=service, name=f"zqtoken-{slug}", digest=f"zqtoken-{slug}", expires_at=now + LATER)
+    GroupMapping.objects.create(group=f"zqgroup-{slug}", role=viewer, unit=unit)
     EmergencyAccess.objects.create(user=clerk, role=viewer, unit=unit, minutes=60, reason=f"zqsos-{slug}")
     review = AccessReview.objects.create(unit=unit, reviewer=holder, opened_by=clerk, due_at=now + LATER)
     ReviewItem.objects.create(review=review, binding=binding, verdict="keep", note=f"zqnoted-{slug}")

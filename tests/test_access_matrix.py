@@ -237,6 +237,8 @@ def test_what_is_not_in_view_is_answered_like_what_does_not_exist(matrix: Matrix
     for door in matrix.doors:
         if door.kind == "admin" or not door.asks("GET") or door.of not in UNITS or head.sees(door.of):
             continue
+        if (rule := door.asks("GET")) in PERMISSIONS and not head.holds(rule):
+            continue  # refused whatever it names
         word, absent = absent_beside(door)
         for headers in ({}, FRAGMENT):
             there = matrix.ask(head, door, headers=headers)

@@ -21,7 +21,7 @@ def people() -> None:
     make_holding(subsidiaries=("pricing", "tax"))
     pricing, tax = (Unit.objects.get(slug=slug) for slug in ("pricing", "tax"))
     for person in (
-        make_person("root", role="administrator"),
+        make_person("root", role="administrator", is_staff=True),
         make_person("head", role="subsidiary-head", unit=pricing),
         make_person("eva", role="viewer", unit=pricing),
         make_person("tom", role="viewer", unit=tax),
@@ -117,6 +117,7 @@ def test_a_token_that_opens_less_also_grants_less() -> None:
 
 
 def test_the_last_administrator_stays() -> None:
+    User.objects.filter(username="head").update(is_staff=True)
     binding = make_binding(User.objects.get(username="head"), "administrator")
     mine = RoleBinding.objects.get(user__username="root")
     assert post("head", f"{BINDINGS}{mine.pk}/revoke/", reason="x").status_code == 200

@@ -15,7 +15,7 @@ from iam.access.announcing import announce_outcome
 from iam.access.models import AccessRole, EmergencyAccess, RoleBinding, User
 from iam.access.permissions import PERMISSIONS
 from iam.access.rights import NotHeldError, RefusedError, Rights, given_reason, namespace, place, rights_of
-from iam.access.services import ADMINISTRATOR, LastAdministratorError
+from iam.access.services import somebody_stays
 
 
 @dataclass(frozen=True, slots=True)
@@ -153,8 +153,11 @@ def withdraw(*, binding_id: int, actor: str, reason: str) -> RoleBinding:
 
     Raises RefusedError when it was revoked already, LastAdministratorError.
     """
-    # Revocations wait for each other here, so that two at once cannot each take the other for the one that stays.
-    AccessRole.objects.select_for_update().get(slug=ADMINISTRATOR)
+    with somebody_stays():
+        return _withdraw(binding_id, actor, reason)
+
+
+def _withdraw(binding_id: int, actor: str, reason: str) -> RoleBinding:
     binding = RoleBinding.objects.select_for_update(of=("self",)).select_related("user", "role").get(pk=binding_id)
     if binding.revoked_at is not None:
         raise RefusedError(
@@ -163,8 +166,6 @@ def withdraw(*, binding_id: int, actor: str, reason: str) -> RoleBinding:
     before = binding_state(binding)
     binding.revoked_at = timezone.now()
     binding.save(update_fields=["revoked_at"])
-    if binding.role.slug == ADMINISTRATOR and binding.unit_id is None and not lasting_administrators():
-        raise LastAdministratorError
     audit.record(
         actor=actor,
         action="binding.revoke",
@@ -175,13 +176,6 @@ def withdraw(*, binding_id: int, actor: str, reason: str) -> RoleBinding:
     )
     _end_emergency(binding, actor)
     return binding
-
-
-def lasting_administrators() -> bool:
-    """Return whether somebody may administer the whole holding, without an end to it."""
-    lasting = RoleBinding.objects.in_force().filter(role__slug=ADMINISTRATOR, unit=None, expires_at=None)
-    able = Q(is_superuser=True) | Q(pk__in=lasting.values("user"))
-    return User.objects.filter(able, kind=User.Kind.PERSON, is_active=True, cleared=True).exists()
 
 
 def _end_emergency(binding: RoleBinding, actor: str) -> None:

@@ -13,7 +13,7 @@ from django.utils import timezone
 from audit import services as audit
 from holding import scope
 from iam.access.models import GroupMapping, RoleBinding, User
-from iam.access.services import person_state
+from iam.access.services import lasting_administrators, person_state
 
 log = logging.getLogger("iam.access.claims")
 
@@ -88,7 +88,8 @@ def _groups(claims: Mapping[str, Any]) -> list[str]:
 def apply_groups(*, user: User, groups: Iterable[str]) -> None:
     """Grant what `GroupMapping` gives for these groups and is not there, revoke what former groups gave.
 
-    The clearance follows: who gains a role has it, who loses the last binding of any source loses it.
+    The clearance follows: who gains a role has it, who loses the last binding of any source loses it, but for the
+    last who may administer the portal.
     """
     with scope.opened(
         scope.EVERYTHING
@@ -123,6 +124,8 @@ def _apply_groups(user: User, groups: Iterable[str]) -> None:
             )
             _record("binding.grant", granted)
     lost = bool(former) and len(former) == len(bindings)
+    if lost and list(lasting_administrators()[:2]) == [user]:
+        lost = False  # a superuser, and nobody else could administer the portal
     _clear(user, cleared=bool(wanted) or (user.cleared and not lost))
 
 

@@ -1,5 +1,6 @@
 """Emergency access (break-glass): asked for by one person, decided by another, short, and told to everybody."""
 
+from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
@@ -9,6 +10,7 @@ from django.utils.translation import gettext as _
 
 from audit import services as audit
 from audit.models import LedgerEntry
+from holding import scope
 from holding.models import Unit
 from iam.access.announcing import announce_outcome, announce_request
 from iam.access.bindings import record_grant, withdraw
@@ -17,6 +19,7 @@ from iam.access.rights import NotHeldError, RefusedError, namespace, place, righ
 
 SHORTEST_MINUTES = 5
 REASON_LENGTH = 500
+MOST_ACTS = 200
 PORTAL = "portal"  # who acts when time has run out
 State = EmergencyAccess.State
 
@@ -151,18 +154,42 @@ def settle_emergencies() -> int:
     return settled
 
 
-def done_meanwhile(emergency: EmergencyAccess) -> QuerySet[LedgerEntry]:
-    """Return what the person did while the access was in force, the newest first."""
+def visible_to(person: User) -> QuerySet[EmergencyAccess]:
+    """Return one's own, and those for units where one sees people; all to whoever sees everybody, or approves."""
+    rows = EmergencyAccess.objects.select_related("user", "role", "unit", "decided_by", "binding")
+    held = scope.current()
+    people = held.units("people.view")
+    if people is None or held.has("break-glass.approve"):
+        return rows
+    return rows.filter(Q(user=person) | Q(unit_id__in=people))
+
+
+@dataclass(frozen=True, slots=True)
+class Acts:
+    """What was done: how many acts, and the newest of them; None when whoever asks may not see which."""
+
+    count: int
+    newest: list[LedgerEntry] | None
+
+
+def done_meanwhile(emergency: EmergencyAccess) -> Acts:
+    """Return what the person did while the access was in force.
+
+    An entry of the ledger names an object and not its unit: which acts they were is for those who see the people of
+    the whole holding; others get their number.
+    """
     binding = emergency.binding
     if binding is None:
-        return LedgerEntry.objects.none()
-    return (
-        LedgerEntry.objects.filter(
-            actor=emergency.user.username, at__gte=binding.starts_at, at__lte=binding.ends_at or timezone.now()
-        )
-        .order_by("-id")
-        .defer("body")
+        return Acts(0, [] if _sees_all() else None)
+    entries = LedgerEntry.objects.filter(
+        actor=emergency.user.username, at__gte=binding.starts_at, at__lte=binding.ends_at or timezone.now()
     )
+    newest = list(entries.order_by("-id").defer("body")[:MOST_ACTS]) if _sees_all() else None
+    return Acts(entries.count(), newest)
+
+
+def _sees_all() -> bool:
+    return scope.current().units("people.view") is None
 
 
 def _rows() -> QuerySet[EmergencyAccess]:

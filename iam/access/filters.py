@@ -1,10 +1,21 @@
-"""Filters of the API's bindings and people."""
+"""Filters of the lists about access."""
 
 import django_filters as filters
 from django.db.models import QuerySet
+from django.utils import timezone
 
 from holding.models import Unit
-from iam.access.models import AccessRole, RoleBinding, User
+from iam.access.models import (
+    AccessReview,
+    AccessRole,
+    ApiToken,
+    EmergencyAccess,
+    GroupMapping,
+    Invitation,
+    ReviewItem,
+    RoleBinding,
+    User,
+)
 from iam.access.permissions import PERMISSIONS
 
 
@@ -55,4 +66,105 @@ class PersonFilter(filters.FilterSet):  # type: ignore[misc]  # as above
 
     class Meta:
         model = User
+        fields: list[str] = []
+
+
+class GroupFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Mappings by group, role and unit."""
+
+    group = filters.CharFilter(max_length=200, help_text="Name of the group.")
+    role = filters.ModelChoiceFilter(
+        queryset=AccessRole.objects.all(), to_field_name="slug", help_text="Slug of a role."
+    )
+    unit = filters.ModelChoiceFilter(queryset=_units, to_field_name="slug", help_text="Slug of the mapping's unit.")
+
+    class Meta:
+        model = GroupMapping
+        fields: list[str] = []
+
+
+class AccountFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Accounts of services and agents, by kind, owner and the beginning of their name."""
+
+    kind = filters.ChoiceFilter(
+        choices=[(kind, kind.label) for kind in User.Kind if kind != User.Kind.PERSON], help_text="Kind of account."
+    )
+    owner = filters.CharFilter(field_name="owner__username", max_length=150, help_text="Username of the owner.")
+    q = filters.CharFilter(
+        field_name="username", lookup_expr="istartswith", max_length=150, help_text="Beginning of the username."
+    )
+
+    class Meta:
+        model = User
+        fields: list[str] = []
+
+
+class TokenFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Tokens by account."""
+
+    account = filters.CharFilter(
+        field_name="user__username", max_length=150, help_text="Username of the service or the agent."
+    )
+
+    class Meta:
+        model = ApiToken
+        fields: list[str] = []
+
+
+class EmergencyFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Emergency access by person, role and unit; or only what waits for a second person."""
+
+    person = filters.CharFilter(field_name="user__username", max_length=150, help_text="Username.")
+    role = filters.ModelChoiceFilter(
+        queryset=AccessRole.objects.all(), to_field_name="slug", help_text="Slug of a role."
+    )
+    unit = filters.ModelChoiceFilter(queryset=_units, to_field_name="slug", help_text="Slug of the unit it is for.")
+    waiting = filters.BooleanFilter(method="that_wait", help_text="`true`: only what can be decided now.")
+
+    class Meta:
+        model = EmergencyAccess
+        fields: list[str] = []
+
+    def that_wait(self, queryset: QuerySet[EmergencyAccess], name: str, value: bool) -> QuerySet[EmergencyAccess]:
+        """Keep what waits, or all."""
+        waiting = EmergencyAccess.objects.waiting(timezone.now())
+        return queryset.filter(pk__in=waiting.values("pk")) if value else queryset
+
+
+class ReviewFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Reviews by reviewer and unit; open ones or closed ones."""
+
+    reviewer = filters.CharFilter(field_name="reviewer__username", max_length=150, help_text="Username.")
+    unit = filters.ModelChoiceFilter(queryset=_units, to_field_name="slug", help_text="Slug of the unit it is of.")
+    open = filters.BooleanFilter(
+        field_name="closed_at", lookup_expr="isnull", help_text="`true`: not closed yet; `false`: closed."
+    )
+
+    class Meta:
+        model = AccessReview
+        fields: list[str] = []
+
+
+class ReviewItemFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Bindings in a review by what was said of them."""
+
+    verdict = filters.ChoiceFilter(choices=ReviewItem.Verdict.choices, help_text="What was said.")
+    undecided = filters.BooleanFilter(method="that_wait", help_text="`true`: only those not decided yet.")
+
+    class Meta:
+        model = ReviewItem
+        fields: list[str] = []
+
+    def that_wait(self, queryset: QuerySet[ReviewItem], name: str, value: bool) -> QuerySet[ReviewItem]:
+        """Keep what is not decided, or all."""
+        return queryset.filter(verdict="") if value else queryset
+
+
+class InvitationFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Open invitations by the beginning of the address."""
+
+    email = filters.CharFilter(lookup_expr="istartswith", max_length=254, help_text="Beginning of the address.")
+
+    class Meta:
+        model = Invitation
         fields: list[str] = []

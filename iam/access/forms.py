@@ -1,17 +1,19 @@
-"""Forms of people and tokens, of grants, roles, emergency access and reviews."""
+"""Forms of people, accounts and tokens, of grants, roles, groups, emergency access and reviews."""
 
-from datetime import UTC, datetime, time
+from datetime import UTC, datetime, time, timedelta
 from typing import Any
 
 from django import forms
 from django.contrib.auth import password_validation
+from django.contrib.auth.validators import UnicodeUsernameValidator
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from holding.models import Unit
 from iam.access.models import AccessRole, ApiToken, EmergencyAccess, User
 from iam.access.permissions import PERMISSIONS
 from iam.access.rights import REASON_LENGTH
-from iam.access.services import PERSON_FIELDS, administrators, person_state
+from iam.access.services import LONGEST_TOKEN, PERSON_FIELDS, lasting_administrators, person_state
 
 
 class PersonForm(forms.ModelForm):
@@ -44,9 +46,8 @@ class PersonForm(forms.ModelForm):
     def clean(self) -> dict[str, Any]:
         """Refuse to take the rights of the last administrator."""
         data = super().clean() or self.cleaned_data
-        others = administrators().exclude(pk=self.instance.pk)
         stays = all(data.get(name, True) for name in ("is_active", "is_staff", "cleared"))
-        if self.instance.pk and self.instance.is_superuser and not stays and not others.exists():
+        if self.instance.pk and not stays and list(lasting_administrators()[:2]) == [self.instance]:
             raise forms.ValidationError(
                 _("Nobody could administer the portal any more: give somebody else the rights first.")
             )
@@ -178,3 +179,42 @@ class ReviewForm(AccessForm):
         """Return what `open_review` takes."""
         data = self.cleaned_data
         return {"unit": data["unit"], "reviewer": data["reviewer"], "due_at": _midnight(data["due_on"])}
+
+
+class GroupForm(AccessForm):
+    """Which group of the identity provider is to give which role, where."""
+
+    group = forms.CharField(label=_("Group"), max_length=200)
+    role = forms.ModelChoiceField(
+        label=_("Role"), queryset=AccessRole.objects.none(), to_field_name="slug", empty_label=None
+    )
+    unit = UnitField(label=_("Unit"))
+
+
+class AccountForm(forms.Form):
+    """A new account of a service or an agent: its name, and who answers for it."""
+
+    username = forms.CharField(label=_("Name"), max_length=150, validators=[UnicodeUsernameValidator()])
+    kind = forms.ChoiceField(
+        label=_("Kind"), choices=[(kind, kind.label) for kind in User.Kind if kind != User.Kind.PERSON]
+    )
+    owner = PersonField(label=_("Answers for it"), max_length=150)
+
+
+class AccountTokenForm(AccessForm):
+    """A new token of a service or an agent: what for, how long, and what it opens."""
+
+    name = forms.CharField(label=_("Name"), max_length=100)
+    days = forms.IntegerField(label=_("Valid for days"), min_value=1, max_value=LONGEST_TOKEN.days, initial=90)
+    unit = UnitField(label=_("Unit"))
+    permissions = forms.MultipleChoiceField(
+        label=_("Permissions (none chosen: whatever the account may)"),
+        required=False,
+        choices=[(code, permission.name) for code, permission in PERMISSIONS.items()],
+    )
+
+    def wanted(self) -> dict[str, Any]:
+        """Return what `new_token` takes."""
+        data = self.cleaned_data
+        end = timezone.now() + timedelta(days=data["days"])
+        return {"expires_at": end, **{name: data[name] for name in ("name", "unit", "permissions")}}

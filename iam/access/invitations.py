@@ -2,6 +2,8 @@
 
 import secrets
 from datetime import timedelta
+from smtplib import SMTPException
+from typing import Any
 
 from django.conf import settings
 from django.db import transaction
@@ -15,14 +17,20 @@ from holding.models import Unit
 from iam.access import mail
 from iam.access.held import covers
 from iam.access.models import AccessRole, Invitation, RoleBinding, User
+from iam.access.permissions import PERMISSIONS
+from iam.access.rights import NotHeldError, RefusedError, place, rights_of
 from iam.access.services import create_person, token_digest
 
 VALID_FOR = timedelta(days=7)
 TOKEN_BYTES = 32
 
 
-class InvitationError(ValueError):
+class InvitationError(RefusedError):
     """The invitation cannot be made, or counts no more; the message says why."""
+
+
+class NotTheirsError(InvitationError, NotHeldError):
+    """The role gives more than whoever invites holds."""
 
 
 @transaction.atomic
@@ -38,12 +46,14 @@ def invite_person(
 ) -> tuple[Invitation, str]:
     """Return a new invitation and its token, which is stored nowhere; an open one to the same address is revoked.
 
-    Raises InvitationError when somebody has the address, or the role gives what the inviting person has not.
+    Raises InvitationError when somebody has the address, NotTheirsError when the role gives what whoever
+    invites has not.
     """
     if User.objects.filter(email__iexact=email).exists():
         raise InvitationError(_("Somebody has this e-mail address already."))
-    if role is not None and not covers(invited_by, role=role, unit=unit):
-        raise InvitationError(_("This role gives more than you have yourself."))
+    unit, rights = place(unit), rights_of(invited_by)  # a token that opens less also invites to less
+    if role is not None and not all(rights.allows(code, unit) for code in role.permissions if code in PERMISSIONS):
+        raise NotTheirsError(_("This role gives more than you have yourself."))
     for former in open_invitations().filter(email__iexact=email):
         revoke_invitation(invitation=former, actor=invited_by.username)
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -65,6 +75,20 @@ def invite_person(
         details={"email": email, **_gives(invitation)},
     )
     return invitation, token
+
+
+def invite_by_mail(*, invited_by: User, **asked: Any) -> Invitation:
+    """Invite somebody and send the link; without a mail nobody is invited.
+
+    Raises what `invite_person` raises, OSError or SMTPException.
+    """
+    invitation, token = invite_person(invited_by=invited_by, **asked)
+    try:
+        send_invitation(invitation=invitation, token=token)
+    except (OSError, SMTPException):
+        revoke_invitation(invitation=invitation, actor=invited_by.username)
+        raise
+    return invitation
 
 
 def send_invitation(*, invitation: Invitation, token: str) -> None:

@@ -200,7 +200,7 @@ class RoleBinding(Placed):
         return min(ends, default=None)
 
 
-class GroupMapping(models.Model):
+class GroupMapping(Placed):
     """What membership in a group of the identity provider gives."""
 
     group = models.CharField(_("group"), max_length=200)

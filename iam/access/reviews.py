@@ -3,17 +3,35 @@
 from datetime import datetime
 
 from django.db import transaction
+from django.db.models import Count, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import ngettext
 
 from audit import services as audit
+from holding import scope
 from holding.models import Unit
 from iam.access.bindings import withdraw
 from iam.access.models import AccessReview, ReviewItem, RoleBinding, User
 from iam.access.rights import NotHeldError, RefusedError, namespace, place, rights_of, subtree
 
 Verdict = ReviewItem.Verdict
+
+
+def visible_to(person: User) -> QuerySet[AccessReview]:
+    """Return one's own reviews, and those of units where one may review; all for the whole holding."""
+    rows = AccessReview.objects.select_related("unit", "reviewer", "opened_by")
+    units = scope.current().units("reviews.conduct")
+    return rows if units is None else rows.filter(Q(reviewer=person) | Q(unit_id__in=units))
+
+
+def counted(reviews: QuerySet[AccessReview]) -> QuerySet[AccessReview]:
+    """Return the reviews, each with its number of `bindings`, how many are `undecided`, and how many `revoked`."""
+    return reviews.annotate(
+        bindings=Count("items"),
+        undecided=Count("items", filter=Q(items__verdict="")),
+        revoked=Count("items", filter=Q(items__verdict=Verdict.REVOKE)),
+    )
 
 
 @transaction.atomic

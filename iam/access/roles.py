@@ -5,9 +5,11 @@ from typing import Any
 
 from django.core.validators import validate_slug
 from django.db import transaction
+from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from audit import services as audit
+from holding import scope
 from holding.models import Unit
 from iam.access.bindings import require_role
 from iam.access.models import AccessRole, GroupMapping, User
@@ -91,6 +93,13 @@ def change_role(
         },
     )
     return role
+
+
+def groups_in_view() -> QuerySet[GroupMapping]:
+    """Return what groups give in units where whoever acts sees people; for the whole holding, all of it."""
+    rows = GroupMapping.objects.select_related("role", "unit")
+    people = scope.current().units("people.view")
+    return rows if people is None else rows.filter(unit_id__in=people)
 
 
 @transaction.atomic

@@ -1,18 +1,14 @@
-"""What the API says of bindings, roles and people, and what it takes to grant and revoke."""
+"""What the API says of bindings and people, and what it takes to grant and revoke."""
 
-from typing import Any, TypeVar
+from typing import Any
 
-from django.db.models import Model
-from django.utils.translation import gettext as _
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from holding.models import Unit
 from iam.access.explaining import is_dormant
-from iam.access.models import AccessRole, RoleBinding, User
+from iam.access.models import RoleBinding, User
 from iam.access.rights import REASON_LENGTH
-
-Row = TypeVar("Row", bound=Model)
+from iam.access.serializer_fields import AccountField, RoleField, UnitField
 
 
 @extend_schema_serializer(
@@ -61,28 +57,14 @@ class BindingSerializer(serializers.ModelSerializer[RoleBinding]):
 class GrantSerializer(serializers.Serializer[RoleBinding]):
     """Who is to have which role, where, from when until when, and why."""
 
-    person = serializers.CharField(help_text="Username of the account.")
-    role = serializers.CharField(help_text="Slug of the role.")
-    unit = serializers.CharField(
-        required=False, allow_null=True, default=None, help_text="Slug of the unit; null for the whole holding."
-    )
+    person = AccountField(help_text="Username of the account.")
+    role = RoleField(help_text="Slug of the role.")
+    unit = UnitField()
     starts_at = serializers.DateTimeField(required=False, allow_null=True, default=None, help_text="Default: now.")
     expires_at = serializers.DateTimeField(
         required=False, allow_null=True, default=None, help_text="Null for no end."
     )
     reason = serializers.CharField(max_length=REASON_LENGTH, help_text="Why; the ledger keeps it.")
-
-    def validate_person(self, name: str) -> User:
-        """Return the account. Raises ValidationError."""
-        return _named(User.objects.filter(username=name).first(), name)
-
-    def validate_role(self, slug: str) -> AccessRole:
-        """Return the role. Raises ValidationError."""
-        return _named(AccessRole.objects.filter(slug=slug).first(), slug)
-
-    def validate_unit(self, slug: str | None) -> Unit | None:
-        """Return the unit, of those in view now. Raises ValidationError."""
-        return None if slug is None else _named(Unit.objects.filter(slug=slug).first(), slug)
 
     def wanted(self) -> dict[str, Any]:
         """Return what `grant_role` takes."""
@@ -90,36 +72,10 @@ class GrantSerializer(serializers.Serializer[RoleBinding]):
         return {"user": data.pop("person"), **data}
 
 
-def _named(found: Row | None, name: str) -> Row:
-    if found is None:
-        raise serializers.ValidationError(_("There is no “%(name)s”.") % {"name": name[:40]})
-    return found
-
-
 class RevocationSerializer(serializers.Serializer[RoleBinding]):
     """Why a binding ends."""
 
     reason = serializers.CharField(max_length=REASON_LENGTH, help_text="Why; the ledger keeps it.")
-
-
-@extend_schema_serializer(
-    examples=[
-        OpenApiExample(
-            "A role",
-            value={"slug": "viewer", "name": "Viewer", "permissions": ["units.view"], "built_in": True},
-        )
-    ]
-)
-class RoleSerializer(serializers.ModelSerializer[AccessRole]):
-    """A named set of permissions."""
-
-    name = serializers.CharField(help_text="Name in the language of the request (`Accept-Language`).")
-    permissions = serializers.ListField(child=serializers.CharField(), help_text="Codes of permissions.")
-
-    class Meta:
-        model = AccessRole
-        fields = ("slug", "name", "permissions", "built_in")
-        read_only_fields = fields
 
 
 @extend_schema_serializer(

@@ -1,12 +1,81 @@
 """Accounts of services and agents: somebody answers for each, and they open the API by tokens only."""
 
-from django.db import transaction
+import secrets
+from collections.abc import Collection
+from datetime import datetime
+
+from django.db import IntegrityError, transaction
+from django.db.models import Count, Max, Min, Q, QuerySet
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from audit import services as audit
-from iam.access.models import User
+from holding.models import Unit
+from iam.access.explaining import people_in_view
+from iam.access.models import ApiToken, User
 from iam.access.rights import RefusedError, rights_of
-from iam.access.services import person_state, revoke_token
+from iam.access.services import issue_token, person_state, revoke_token
+
+TOKEN_BYTES = 32
+
+
+def accounts_in_view() -> QuerySet[User]:
+    """Return the accounts of services and agents in view.
+
+    Each with its number of tokens that have not expired (`token_count`), the next end of those (`next_end`), and
+    when one was shown last (`last_used_at`).
+    """
+    good = Q(tokens__expires_at=None) | Q(tokens__expires_at__gt=timezone.now())
+    return (
+        people_in_view()
+        .exclude(kind=User.Kind.PERSON)
+        .select_related("owner")
+        .annotate(
+            token_count=Count("tokens", filter=good & Q(tokens__isnull=False)),
+            next_end=Min("tokens__expires_at", filter=good),
+            last_used_at=Max("tokens__last_used_at"),
+        )
+    )
+
+
+def tokens_of_accounts() -> QuerySet[ApiToken]:
+    """Return the tokens of services and agents, for whoever manages them."""
+    return ApiToken.objects.exclude(user__kind=User.Kind.PERSON).select_related("user", "unit")
+
+
+def new_token(
+    *,
+    by: User,
+    account: User,
+    name: str,
+    expires_at: datetime,
+    permissions: Collection[str] = (),
+    unit: Unit | None = None,
+) -> tuple[ApiToken, str]:
+    """Issue a token of an account, or one's own; return it with its text, which is stored nowhere.
+
+    Raises RefusedError for a name in use and an end that is past, and what `issue_token` raises.
+    """
+    if expires_at <= timezone.now():
+        raise RefusedError(_("The end must be in the future."))
+    text = secrets.token_urlsafe(TOKEN_BYTES)
+    try:
+        token = issue_token(
+            user=account,
+            name=name,
+            token=text,
+            expires_at=expires_at,
+            actor=by.username,
+            permissions=permissions,
+            unit=unit,
+            by=by,
+        )
+    except IntegrityError as error:
+        raise RefusedError(
+            _("%(account)s has a token called %(name)s already: choose another name.")
+            % {"account": account.username, "name": name}
+        ) from error
+    return token, text
 
 
 @transaction.atomic

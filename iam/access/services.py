@@ -1,12 +1,13 @@
 """Writes of people and tokens."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
 from django.db import transaction
-from django.db.models import QuerySet
+from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -70,9 +71,29 @@ class LastAdministratorError(RefusedError):
         super().__init__(_("Nobody could administer the portal any more: give somebody else the rights first."))
 
 
-def administrators() -> QuerySet[User]:
-    """Return the people who may do everything in the admin."""
-    return User.objects.filter(is_active=True, is_staff=True, is_superuser=True, cleared=True)
+def lasting_administrators() -> QuerySet[User]:
+    """Return the people who may administer the whole holding, pages and administration, without an end to it.
+
+    By the superuser's mark, or by the role; not by a group of the identity provider, which any sign-in can end.
+    """
+    lasting = RoleBinding.objects.in_force().filter(role__slug=ADMINISTRATOR, unit=None, expires_at=None)
+    lasting = lasting.exclude(source=RoleBinding.Source.CLAIM)
+    able = Q(is_superuser=True) | Q(pk__in=lasting.values("user"))
+    return User.objects.filter(able, kind=User.Kind.PERSON, is_active=True, is_staff=True, cleared=True)
+
+
+@contextmanager
+def somebody_stays() -> Iterator[None]:
+    """Make a change that may take the rights of an administrator, in the caller's transaction.
+
+    Raises LastAdministratorError when there was a lasting administrator before it, and there is none after it.
+    """
+    # Such changes wait for each other here, so that two at once cannot each take the other for the one that stays.
+    AccessRole.objects.select_for_update(no_key=True).get(slug=ADMINISTRATOR)
+    somebody = lasting_administrators().exists()
+    yield
+    if somebody and not lasting_administrators().exists():
+        raise LastAdministratorError
 
 
 def person_state(user: User) -> dict[str, Any]:
@@ -102,8 +123,11 @@ def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any
 
     Raises LastAdministratorError. What does not change is not in the ledger.
     """
-    # Locked together, so that two changes at once cannot each take the other for the one that remains.
-    list(administrators().select_for_update().order_by("pk").values_list("pk"))
+    with somebody_stays():
+        return _update_person(user_id, actor, password, fields)
+
+
+def _update_person(user_id: int, actor: str, password: str, fields: dict[str, Any]) -> User:
     user = User.objects.select_for_update().get(pk=user_id)
     before = person_state(user)
     for name, value in fields.items():
@@ -117,8 +141,6 @@ def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any
     if not changes and not password:
         return user
     user.save()
-    if not administrators().exists():
-        raise LastAdministratorError
     if password or not user.is_active:
         end_sessions(user=user, actor=actor)
     audit.record(
@@ -148,7 +170,7 @@ def issue_token(
 
     `permissions` and `unit` make it open less than the account may; empty is all of that. Raises RefusedError for
     more than the account holds, an end over a year away, and a service account's token without an end;
-    NotHeldError when `by`, issuing for another account, would get more than they hold.
+    NotHeldError when `by` would get more than they hold, or more than the token opens that they issue it with.
     """
     held = rights_of(user).account
     given, unit = [code for code in PERMISSIONS if code in permissions], place(unit)
@@ -164,7 +186,7 @@ def issue_token(
     if unit is not None and not codes:
         raise RefusedError(_("%(name)s holds nothing for that unit.") % {"name": user.username})
     _check_term(user, expires_at)
-    if by is not None and by.pk != user.pk:
+    if by is not None:
         _require_covered(by, user, codes, unit)
     issued = ApiToken.objects.create(
         user=user, name=name, digest=token_digest(token), expires_at=expires_at, permissions=given, unit=unit
@@ -193,8 +215,10 @@ def _check_term(user: User, expires_at: datetime | None) -> None:
 
 def _require_covered(by: User, user: User, codes: Collection[str], unit: Unit | None) -> None:
     """Raise NotHeldError when the token would let somebody do what they may not: who issues it sees it."""
-    if user.kind == User.Kind.PERSON:
+    if user.kind == User.Kind.PERSON and user.pk != by.pk:
         raise NotHeldError(_("People issue their own tokens: nobody acts in the name of another person."))
+    if not user.is_active:
+        raise RefusedError(_("%(name)s is inactive: activate the account first.") % {"name": user.username})
     rights, given = rights_of(by), rights_of(user).account
     for code in codes or given.grants:
         units = frozenset([unit.pk]) if unit else given.units(code)

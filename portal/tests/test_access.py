@@ -37,7 +37,7 @@ PAGES = {
 def people(redis_url: str) -> None:
     """An administrator, the heads of two units, somebody who reads one unit, and somebody without a role."""
     make_holding(subsidiaries=("pricing", "tax"))
-    make_person("root", role="administrator")
+    make_person("root", role="administrator", is_staff=True)
     for slug in ("pricing", "tax"):
         make_person(f"head-{slug}", role="subsidiary-head", unit=unit(slug))
     make_person("eva", role="viewer", unit=unit("pricing"))

@@ -61,9 +61,12 @@ def tabs(request: HttpRequest) -> list[dict[str, str]]:
     entries = [
         ("access", _("Who can do what")),
         ("access-roles", _("Roles")),
+        ("access-groups", _("Groups")),
+        ("access-services", _("Services")),
         ("access-emergencies", _("Emergency access")),
-        ("access-reviews", _("Reviews")),
     ]
+    if scope.current().has("reviews.conduct"):
+        entries.append(("access-reviews", _("Reviews")))
     name = request.resolver_match.url_name if request.resolver_match else ""
     return [
         {"url": reverse(entry), "name": label, "current": "page" if entry == name else ""}

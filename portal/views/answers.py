@@ -21,7 +21,9 @@ BELOW_ACCESS = (
     "access-person", "access-grant", "access-revoke", "access-roles", "access-role", "access-role-define",
     "access-emergencies", "access-emergency", "access-emergency-ask", "access-emergency-decide",
     "access-emergency-end", "access-reviews", "access-review", "access-review-open", "access-review-decide",
-    "access-review-close",
+    "access-review-close", "access-groups", "access-group-add", "access-group-remove", "access-services",
+    "access-service-create", "access-service", "access-service-deactivate", "access-service-token",
+    "access-service-token-revoke",
 )  # fmt: skip
 
 

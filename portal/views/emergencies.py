@@ -1,6 +1,5 @@
 """`/iam/emergency/`: emergency access, asked for, decided, ended, and what was done in that time."""
 
-from django.db.models import Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
@@ -8,7 +7,13 @@ from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
 from holding import scope
-from iam.access.emergencies import decide_emergency, done_meanwhile, end_emergency, request_emergency
+from iam.access.emergencies import (
+    decide_emergency,
+    done_meanwhile,
+    end_emergency,
+    request_emergency,
+    visible_to,
+)
 from iam.access.forms import EmergencyForm
 from iam.access.models import EmergencyAccess
 from iam.access.rights import RefusedError
@@ -18,7 +23,6 @@ from portal.views.access import tabs
 from portal.views.answers import acting, answer, with_query
 
 PAGE_SIZE = 20
-MOST_ACTS = 200
 
 
 @needs("people.view")
@@ -28,18 +32,8 @@ def listing(request: HttpRequest) -> HttpResponse:
     return _listing(request, EmergencyForm())
 
 
-def _in_view(request: HttpRequest) -> QuerySet[EmergencyAccess]:
-    """Return one's own, and those for units where one sees people; all to whoever sees everybody, or approves."""
-    rows = EmergencyAccess.objects.select_related("user", "role", "unit", "decided_by", "binding")
-    held = scope.current()
-    people = held.units("people.view")
-    if people is None or held.has("break-glass.approve"):
-        return rows
-    return rows.filter(Q(user=acting(request)) | Q(unit_id__in=people))
-
-
 def _listing(request: HttpRequest, form: EmergencyForm, *, error: str = "", status: int = 200) -> HttpResponse:
-    found = page(_in_view(request), position(request), size=PAGE_SIZE, newest_first=True)
+    found = page(visible_to(acting(request)), position(request), size=PAGE_SIZE, newest_first=True)
     now, held, me = timezone.now(), scope.current(), acting(request)
     may_approve = held.has("break-glass.approve")
     rows = [
@@ -77,14 +71,14 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
         "emergency": emergency,
         "state": state,
         "word": EmergencyAccess.State(state).label,
-        "acts": done_meanwhile(emergency)[:MOST_ACTS],
+        "acts": done_meanwhile(emergency),
         "tabs": tabs(request),
     }
     return answer(request, "access/emergency.html", context, as_of=now)
 
 
 def _found(request: HttpRequest, number: int) -> EmergencyAccess:
-    emergency = _in_view(request).filter(pk=number).first()
+    emergency = visible_to(acting(request)).filter(pk=number).first()
     if emergency is None:
         raise Http404(_("There is no such emergency access."))
     return emergency

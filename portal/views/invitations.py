@@ -32,12 +32,10 @@ def listing(request: HttpRequest) -> HttpResponse:
     form = InvitationForm(request.POST or None)
     if request.method == "POST" and form.is_valid():
         try:
-            invitation, token = invitations.invite_person(invited_by=user, **form.cleaned_data)
-            invitations.send_invitation(invitation=invitation, token=token)
+            invitation = invitations.invite_by_mail(invited_by=user, **form.cleaned_data)
         except invitations.InvitationError as error:
             form.add_error(None, str(error))
         except (OSError, SMTPException):
-            invitations.revoke_invitation(invitation=invitation, actor=user.username)
             form.add_error(None, _("The mail server gave no answer. Try again later."))
         else:
             messages.success(request, _("Invited: %(email)s") % {"email": invitation.email})

@@ -1,17 +1,15 @@
 """`/iam/reviews/`: access reviews, and the decisions in each."""
 
-from django.db.models import Count, Q, QuerySet
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.views.decorators.http import require_POST, require_safe
 
-from holding import scope
 from iam.access import explaining
 from iam.access.forms import ReviewForm
 from iam.access.models import AccessReview
-from iam.access.reviews import close_review, decide_item, open_review
+from iam.access.reviews import close_review, counted, decide_item, open_review, visible_to
 from iam.access.rights import RefusedError
 from iam.access.rules import needs
 from portal.keyset import page, position
@@ -28,21 +26,8 @@ def listing(request: HttpRequest) -> HttpResponse:
     return _listing(request, ReviewForm())
 
 
-def _in_view(request: HttpRequest) -> QuerySet[AccessReview]:
-    """Return one's own reviews, and those of units where one may review; all for the whole holding."""
-    rows = AccessReview.objects.select_related("unit", "reviewer", "opened_by")
-    units = scope.current().units("reviews.conduct")
-    if units is None:
-        return rows
-    return rows.filter(Q(reviewer=acting(request)) | Q(unit_id__in=units))
-
-
 def _listing(request: HttpRequest, form: ReviewForm, *, status: int = 200) -> HttpResponse:
-    rows = _in_view(request).annotate(
-        bindings=Count("items"), undecided=Count("items", filter=Q(items__verdict="")),
-        revoked=Count("items", filter=Q(items__verdict="revoke")),
-    )  # fmt: skip
-    found = page(rows, position(request), size=PAGE_SIZE, newest_first=True)
+    found = page(counted(visible_to(acting(request))), position(request), size=PAGE_SIZE, newest_first=True)
     context = {
         "reviews": found.rows,
         "form": form,
@@ -77,7 +62,7 @@ def show(request: HttpRequest, number: int) -> HttpResponse:
 
 
 def _found(request: HttpRequest, number: int) -> AccessReview:
-    review = _in_view(request).filter(pk=number).first()
+    review = visible_to(acting(request)).filter(pk=number).first()
     if review is None:
         raise Http404(_("There is no such review."))
     return review

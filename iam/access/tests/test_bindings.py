@@ -179,7 +179,10 @@ def test_in_a_request_a_unit_out_of_view_is_not_taken_for_one_in_view() -> None:
 
 
 def test_the_last_administrator_stays() -> None:
-    root, ana = make_person("root", role=""), make_person("ana", role="administrator")
+    root, ana = (
+        make_person("root", role="", is_staff=True),
+        make_person("ana", role="administrator", is_staff=True),
+    )
     mine = make_binding(root, "administrator")
     revoke_binding(by=ana, binding=mine, reason="one is enough")
     with pytest.raises(LastAdministratorError):
@@ -213,7 +216,7 @@ def race(acts: list[Callable[[], object]]) -> list[type]:
 
 @pytest.mark.django_db(transaction=True)
 def test_of_two_administrators_who_revoke_each_other_one_stays(transactional_db: None) -> None:
-    ana, bea = (make_person(name, role="administrator") for name in ("ana", "bea"))
+    ana, bea = (make_person(name, role="administrator", is_staff=True) for name in ("ana", "bea"))
     mine, hers = ana.bindings.get(), bea.bindings.get()
     came = race(
         [
