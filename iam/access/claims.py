@@ -12,7 +12,9 @@ from django.utils import timezone
 
 from audit import services as audit
 from holding import scope
+from iam.access.bindings import bind_role, binding_state, record_revocation
 from iam.access.models import GroupMapping, RoleBinding, User
+from iam.access.rights import namespace
 from iam.access.services import person_state
 
 log = logging.getLogger("iam.access.claims")
@@ -90,38 +92,39 @@ def apply_groups(*, user: User, groups: Iterable[str]) -> None:
 
     The clearance follows: who gains a role has it, who loses the last binding of any source loses it.
     """
-    with scope.opened(
-        scope.EVERYTHING
-    ):  # whoever signs in sees no unit yet: the portal acts, on the provider's word
+    with scope.opened(scope.EVERYTHING):  # who signs in sees no unit yet: the portal acts, on the provider's word
         _apply_groups(user, groups)
 
 
 def _apply_groups(user: User, groups: Iterable[str]) -> None:
-    mappings = GroupMapping.objects.filter(group__in=list(groups)).select_related("role")
+    mappings = GroupMapping.objects.filter(group__in=list(groups)).select_related("role", "unit")
     wanted = {(mapping.role_id, mapping.unit_id): mapping for mapping in mappings}
     now = timezone.now()
     bindings = list(
         RoleBinding.objects.select_for_update(of=("self",))
+        .select_related("user", "role")
         .filter(user=user, revoked_at=None)
         .exclude(expires_at__lte=now)
     )
     former = [binding for binding in bindings if _is_former(binding, wanted)]
     for binding in former:
+        before = binding_state(binding)
         binding.revoked_at = now
         binding.save(update_fields=["revoked_at"])
-        _record("binding.revoke", binding)
+        record_revocation(binding, before=before, actor=ACTOR, reason=binding.reason)
     held = {(binding.role_id, binding.unit_id) for binding in bindings}
     for key, mapping in wanted.items():
         if key not in held:
-            granted = RoleBinding.objects.create(
+            bind_role(
                 user=user,
                 role=mapping.role,
                 unit_id=mapping.unit_id,
+                where=namespace(mapping.unit),
+                actor=ACTOR,
                 starts_at=now,
                 source=RoleBinding.Source.CLAIM,
                 reason=mapping.group,
             )
-            _record("binding.grant", granted)
     lost = bool(former) and len(former) == len(bindings)
     _clear(user, cleared=bool(wanted) or (user.cleared and not lost))
 
@@ -145,8 +148,3 @@ def _clear(user: User, *, cleared: bool) -> None:
         after=person_state(user),
         details={"cleared": cleared},
     )
-
-
-def _record(action: str, binding: RoleBinding) -> None:
-    details = {"role": binding.role.slug, "namespace": binding.namespace, "group": binding.reason}
-    audit.record(actor=ACTOR, action=action, object=f"person/{binding.user_id}", details=details)

@@ -13,8 +13,9 @@ from django.utils.translation import gettext as _
 from audit import services as audit
 from holding.models import Unit
 from iam.access import mail
-from iam.access.held import covers
-from iam.access.models import AccessRole, Invitation, RoleBinding, User
+from iam.access.bindings import bind_role, require_role
+from iam.access.models import AccessRole, Invitation, User
+from iam.access.rights import NotHeldError, namespace, place, rights_of
 from iam.access.services import create_person, token_digest
 
 VALID_FOR = timedelta(days=7)
@@ -38,12 +39,16 @@ def invite_person(
 ) -> tuple[Invitation, str]:
     """Return a new invitation and its token, which is stored nowhere; an open one to the same address is revoked.
 
-    Raises InvitationError when somebody has the address, or the role gives what the inviting person has not.
+    Raises InvitationError when somebody has the address, or the inviting person could not grant the role.
     """
     if User.objects.filter(email__iexact=email).exists():
         raise InvitationError(_("Somebody has this e-mail address already."))
-    if role is not None and not covers(invited_by, role=role, unit=unit):
-        raise InvitationError(_("This role gives more than you have yourself."))
+    unit = place(unit)
+    if role is not None:
+        try:
+            require_role(rights_of(invited_by), role, unit)
+        except NotHeldError as error:
+            raise InvitationError(str(error)) from error
     for former in open_invitations().filter(email__iexact=email):
         revoke_invitation(invitation=former, actor=invited_by.username)
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -103,8 +108,12 @@ def accept_invitation(*, token: str, username: str, first_name: str, last_name: 
     if waiting is None or User.objects.filter(email__iexact=waiting.email).exists():
         raise InvitationError(_("This link is not valid any more."))
     by = waiting.invited_by
-    if waiting.role is not None and not covers(by, role=waiting.role, unit=waiting.unit):
-        raise InvitationError(_("Whoever invited you may not give this role any more. Ask for a new invitation."))
+    if waiting.role is not None:
+        try:
+            require_role(rights_of(by), waiting.role, waiting.unit)
+        except NotHeldError as error:
+            sentence = _("Whoever invited you may not give this role any more. Ask for a new invitation.")
+            raise InvitationError(sentence) from error
     user = create_person(
         username=username,
         first_name=first_name,
@@ -118,10 +127,16 @@ def accept_invitation(*, token: str, username: str, first_name: str, last_name: 
     waiting.accepted_by = user
     waiting.save(update_fields=["accepted_by"])
     if waiting.role is not None:
-        RoleBinding.objects.create(
-            user=user, role=waiting.role, unit=waiting.unit, granted_by=by, reason=f"invitation/{waiting.pk}"
+        unit = place(waiting.unit)
+        bind_role(
+            user=user,
+            role=waiting.role,
+            unit_id=unit.pk if unit else None,
+            where=namespace(unit),
+            actor=by.username,
+            granted_by=by,
+            reason=f"invitation/{waiting.pk}",
         )
-        audit.record(actor=by.username, action="binding.grant", object=f"person/{user.pk}", details=_gives(waiting))
     audit.record(actor=username, action="invitation.accept", object=f"invitation/{waiting.pk}")
     return user
 
