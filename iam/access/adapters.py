@@ -6,16 +6,18 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.encoding import force_bytes
 
-from iam.access import claims, sessions
+from iam.access import claims, sessions, sign_ins
 from iam.access.confirmation import note_confirmation
 from iam.access.middleware import LANGUAGE_COOKIE
 from iam.access.models import User
@@ -51,9 +53,12 @@ class AccountAdapter(DefaultAccountAdapter):
         if not user.is_active or user.kind != User.Kind.PERSON:  # may have changed since the first step
             raise _back_to_sign_in("refused")
         user.backend = BACKEND
-        super().login(request, user)
-        sessions.begin(request)
-        note_confirmation(request)
+        with transaction.atomic():
+            super().login(request, user)
+            sessions.begin(request)
+            note_confirmation(request)
+            steps = get_authentication_records(request, user)
+            sign_ins.record_sign_in(user=user, steps=steps, address=self.get_client_ip(request) or "")
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """Return the redirect to where the person was headed, with the language that they chose once."""

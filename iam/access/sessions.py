@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from allauth.usersessions.models import UserSession
+from django.contrib.auth import logout
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import QuerySet
@@ -53,6 +54,17 @@ def keep(request: HttpRequest) -> None:
 def _asks_by_itself(request: HttpRequest) -> bool:
     """Whether a part of an open page asks, as it does without anybody in front of it."""
     return request.headers.get("HX-Request") == "true"
+
+
+@transaction.atomic
+def sign_out(request: HttpRequest) -> None:
+    """End the session of a request because its person asks for it."""
+    user = request.user
+    if isinstance(user, User):
+        UserSession.objects.filter(session_key=request.session.session_key).delete()
+        details = {"sessions": 1, "why": "sign-out"}
+        audit.record(actor=user.username, action="session.end", object=f"person/{user.pk}", details=details)
+    logout(request)
 
 
 def _leave(request: HttpRequest) -> None:

@@ -1,5 +1,6 @@
 """Sign-in by an identity provider: a real one, started here, with its redirects followed as a browser does."""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
@@ -102,7 +103,10 @@ def test_a_new_person_is_created_with_the_roles_of_the_groups(client: Client) ->
     assert RoleBinding.objects.get().source == RoleBinding.Source.CLAIM
     assert client.get("/account/").status_code == 200
     actions = list(LedgerEntry.objects.order_by("id").values_list("action", flat=True))
-    assert actions == ["person.create", "person.identity", "binding.grant", "person.update"]
+    assert actions == ["person.create", "person.identity", "binding.grant", "person.update", "session.begin"]
+    granted = json.loads(bytes(LedgerEntry.objects.get(action="binding.grant").body))["details"]
+    assert granted == {"role": "auditor", "where": "holding", "reason": "holding-auditors"}
+    assert "identity provider" in str(client.get("/account/sessions/").content, "utf-8")
 
 
 @pytest.mark.usefixtures("provider")

@@ -14,7 +14,6 @@ from allauth.mfa.webauthn.internal import auth as webauthn
 from allauth.mfa.webauthn.internal.flows import perform_passwordless_login
 from allauth.socialaccount.providers.openid_connect import views as openid_connect
 from django.conf import settings
-from django.contrib.auth import logout
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
@@ -24,16 +23,19 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from kombu.exceptions import OperationalError
 from requests import RequestException
 
-from iam.access import mfa
+from iam.access import mfa, sessions, sign_ins
 from iam.access.models import User
 from iam.access.rules import OPEN, needs
+from iam.access.tasks import record_locked_name
 from portal import attempts
 from portal.addresses import client_address
 
 log = logging.getLogger("portal.sign_in")
 
+NAME_LENGTH = 150
 PROVIDER = "provider"  # its name in settings.SOCIALACCOUNT_PROVIDERS
 
 
@@ -56,13 +58,22 @@ def sign_in(request: HttpRequest) -> HttpResponse:
         return _refuse(_page(request, error=attempts.refusal(wait), status=429), wait)
     form = AuthenticationForm(request, request.POST)
     if not form.is_valid():
-        attempts.note_failure(name=name, address=address)
+        if attempts.note_failure(name=name, address=address):
+            _tell_lock_out(name, address)
         log.warning("Sign-in refused, from %s.", address)
         return _page(request, error=_("Name or password is wrong."), status=422)
     attempts.forget(name=name)
     login = Login(user=form.get_user(), redirect_url=destination(request))
     response: HttpResponse = perform_password_login(request, {"username": name}, login)
     return response
+
+
+def _tell_lock_out(name: str, address: str) -> None:
+    """Let a task look whose name it is: here, the time that it takes would tell whether it is somebody's."""
+    try:
+        record_locked_name.delay(name[:NAME_LENGTH], address)
+    except OperationalError:
+        log.exception("A name was locked; the ledger cannot be told, since the broker does not answer.")
 
 
 @needs(OPEN)
@@ -97,7 +108,8 @@ def take_second_step(request: HttpRequest, user: User) -> tuple[Any, str, int]:
         else:
             accepted = mfa.accept_code(user=user, code=request.POST.get("code", ""))
     except mfa.WrongAnswerError as wrong:
-        attempts.note_failure(name=name, address=address)
+        if attempts.note_failure(name=name, address=address):
+            sign_ins.record_lock_out(user=user, step="second-step", address=address)
         log.warning("Second step refused, person %d, from %s.", user.pk, address)
         return None, str(wrong), 422
     attempts.forget(name=name)
@@ -191,7 +203,7 @@ def _page(request: HttpRequest, *, error: str = "", status: int = 200) -> HttpRe
     target = request.POST.get("next") or request.GET.get("next", "")
     context = {
         "error": error,
-        "name": request.POST.get("username", "")[:150],
+        "name": request.POST.get("username", "")[:NAME_LENGTH],
         "next": target,
         "provider": settings.OIDC_NAME if settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"] else "",
         "provider_url": f"{reverse('provider')}?{urlencode({'next': target})}",
@@ -212,5 +224,5 @@ def destination(request: HttpRequest) -> str:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
-    logout(request)
+    sessions.sign_out(request)
     return redirect("sign-in")
