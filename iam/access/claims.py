@@ -15,12 +15,14 @@ from holding import scope
 from iam.access.bindings import bind_role, binding_state, record_revocation
 from iam.access.models import GroupMapping, RoleBinding, User
 from iam.access.rights import namespace
-from iam.access.services import person_state
+from iam.access.services import TakenError, once, person_state
 
 log = logging.getLogger("iam.access.claims")
 
 ACTOR = "identity-provider"
 USERNAME_LENGTH = 100
+EMAIL_LENGTH = 254
+ATTEMPTS = 3
 
 
 class RefusedError(ValueError):
@@ -32,8 +34,8 @@ def admit(*, account: SocialAccount, claims: Mapping[str, Any]) -> User:
     """Return the person of a provider's account, with the roles of their groups.
 
     Known accounts keep their person. Another is bound to the one person with the same verified e-mail address, or
-    a person is created, without a password. Raises RefusedError when the address is not verified, or is that of
-    several people, or the person is inactive or none.
+    a person is created, without a password. Raises RefusedError when the address is not verified, or the person is
+    inactive or none.
     """
     user = account.user if account.pk else _person(claims)
     if not account.pk:
@@ -50,22 +52,25 @@ def admit(*, account: SocialAccount, claims: Mapping[str, Any]) -> User:
 
 def _person(claims: Mapping[str, Any]) -> User:
     email = str(claims.get("email") or "").strip()
-    if not email or claims.get("email_verified") is not True:
+    if not 0 < len(email) <= EMAIL_LENGTH or claims.get("email_verified") is not True:
         log.warning("The identity provider names no verified e-mail address for subject %s.", claims.get("sub"))
         raise RefusedError("no verified e-mail address")
-    people = list(User.objects.select_for_update().filter(email__iexact=email)[:2])
-    if len(people) > 1:
-        log.warning("Several accounts have the e-mail address of subject %s.", claims.get("sub"))
-        raise RefusedError("several accounts with this e-mail address")
-    return people[0] if people else _create(email, claims)
+    for _attempt in range(ATTEMPTS):
+        known = User.objects.select_for_update().filter(email__iexact=email).first()
+        try:
+            return known or _create(email, claims)
+        except TakenError:  # the address or the name was given to somebody at the same moment: look again
+            continue
+    raise RefusedError("the address or the name is in use")
 
 
 def _create(email: str, claims: Mapping[str, Any]) -> User:
     wanted = str(claims.get("preferred_username") or email.partition("@")[0])
     stem = re.sub(r"[^\w.@+-]", "-", wanted)[:USERNAME_LENGTH] or "person"
-    names = set(User.objects.filter(username__istartswith=stem).values_list("username", flat=True))
+    taken = User.objects.filter(username__istartswith=stem).values_list("username", flat=True)
+    names = {name.casefold() for name in taken}
     username, number = stem, 1
-    while username in names:
+    while username.casefold() in names:
         number += 1
         username = f"{stem}-{number}"
     user = User(
@@ -75,7 +80,8 @@ def _create(email: str, claims: Mapping[str, Any]) -> User:
         last_name=str(claims.get("family_name") or "")[:150],
     )
     user.set_unusable_password()
-    user.save(force_insert=True)
+    with once():
+        user.save(force_insert=True)
     state = person_state(user)
     audit.record(actor=ACTOR, action="person.create", object=f"person/{user.pk}", after=state, details=state)
     return user

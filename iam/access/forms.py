@@ -11,7 +11,7 @@ from holding.models import Unit
 from iam.access.models import AccessRole, ApiToken, EmergencyAccess, User
 from iam.access.permissions import PERMISSIONS
 from iam.access.rights import REASON_LENGTH
-from iam.access.services import PERSON_FIELDS, administrators, person_state
+from iam.access.services import PERSON_FIELDS, TAKEN, administrators, person_state
 
 
 class PersonForm(forms.ModelForm):
@@ -40,6 +40,13 @@ class PersonForm(forms.ModelForm):
         if password:
             password_validation.validate_password(password, self.instance)
         return password
+
+    def clean_email(self) -> str:
+        """Return the address. Raises ValidationError when it is somebody else's."""
+        email: str = self.cleaned_data["email"]
+        if email and User.objects.filter(email__iexact=email).exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError(TAKEN["email"])
+        return email
 
     def clean(self) -> dict[str, Any]:
         """Refuse to take the rights of the last administrator."""

@@ -16,7 +16,7 @@ from iam.access import mail
 from iam.access.bindings import bind_role, require_role
 from iam.access.models import AccessRole, Invitation, User
 from iam.access.rights import NotHeldError, namespace, place, rights_of
-from iam.access.services import create_person, token_digest
+from iam.access.services import TakenError, create_person, token_digest
 
 VALID_FOR = timedelta(days=7)
 TOKEN_BYTES = 32
@@ -101,8 +101,8 @@ def invitation_of_link(token: str) -> Invitation | None:
 def accept_invitation(*, token: str, username: str, first_name: str, last_name: str, password: str) -> User:
     """Create the person, with the clearance and the role that the invitation names.
 
-    Raises InvitationError when it counts no more or gives more than whoever invited has by now, IntegrityError for
-    a username in use.
+    Raises InvitationError when it counts no more or gives more than whoever invited has by now, TakenError for a
+    username in use.
     """
     waiting = open_invitations().select_for_update(of=("self",)).filter(digest=token_digest(token)).first()
     if waiting is None or User.objects.filter(email__iexact=waiting.email).exists():
@@ -114,16 +114,21 @@ def accept_invitation(*, token: str, username: str, first_name: str, last_name: 
         except NotHeldError as error:
             sentence = _("Whoever invited you may not give this role any more. Ask for a new invitation.")
             raise InvitationError(sentence) from error
-    user = create_person(
-        username=username,
-        first_name=first_name,
-        last_name=last_name,
-        email=waiting.email,
-        language=waiting.language,
-        cleared=waiting.role is not None,
-        password=password,
-        actor=by.username,
-    )
+    try:
+        user = create_person(
+            username=username,
+            first_name=first_name,
+            last_name=last_name,
+            email=waiting.email,
+            language=waiting.language,
+            cleared=waiting.role is not None,
+            password=password,
+            actor=by.username,
+        )
+    except TakenError as error:
+        if error.field == "email":  # given to somebody else at the same moment
+            raise InvitationError(_("This link is not valid any more.")) from error
+        raise
     waiting.accepted_by = user
     waiting.save(update_fields=["accepted_by"])
     if waiting.role is not None:

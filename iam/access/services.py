@@ -1,17 +1,20 @@
 """Writes of people and tokens."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from audit import services as audit
 from holding.models import Unit
+from iam.access import notices
 from iam.access.models import AccessRole, ApiToken, RoleBinding, User
 from iam.access.permissions import PERMISSIONS
 from iam.access.rights import NotHeldError, RefusedError, place, rights_of
@@ -39,6 +42,7 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
         user.set_password(password)
         user.save(update_fields=["password"])
         end_sessions(user=user, actor=actor)
+        notices.tell(user, "password")
         changed = True
     if not user.bindings.in_force().filter(role__slug=ADMINISTRATOR, unit=None).exists():
         role = AccessRole.objects.get(slug=ADMINISTRATOR)
@@ -60,6 +64,11 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
     return user
 
 
+UNIQUE = {"access_user_username_key": "username", "user_email_once": "email"}  # constraints of the database
+TAKEN = {
+    "username": gettext_lazy("This name is in use."),
+    "email": gettext_lazy("Somebody has this e-mail address already."),
+}
 PERSON_FIELDS = ("username", "first_name", "last_name", "email", "is_active", "is_staff", "cleared", "language")
 
 
@@ -68,6 +77,30 @@ class LastAdministratorError(RefusedError):
 
     def __init__(self) -> None:
         super().__init__(_("Nobody could administer the portal any more: give somebody else the rights first."))
+
+
+class TakenError(RefusedError):
+    """The username or the e-mail address (`field`) is somebody else's."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__(TAKEN[field])
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Write people; raises TakenError when the database says that a username or an address is in use.
+
+    Addresses are the same whatever their case; an empty one is nobody's.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        field = UNIQUE.get(getattr(getattr(error.__cause__, "diag", None), "constraint_name", ""))
+        if field is None:
+            raise
+        raise TakenError(field) from error
 
 
 def administrators() -> QuerySet[User]:
@@ -82,10 +115,11 @@ def person_state(user: User) -> dict[str, Any]:
 
 @transaction.atomic
 def create_person(*, password: str, actor: str, **fields: Any) -> User:
-    """Create a person from fields of `PERSON_FIELDS`. Raises IntegrityError for a username in use."""
+    """Create a person from fields of `PERSON_FIELDS`. Raises TakenError for a username or an address in use."""
     user = User(**{name: value for name, value in fields.items() if name in PERSON_FIELDS})
     user.set_password(password)
-    user.save(force_insert=True)
+    with once():
+        user.save(force_insert=True)
     audit.record(
         actor=actor,
         action="person.create",
@@ -100,7 +134,8 @@ def create_person(*, password: str, actor: str, **fields: Any) -> User:
 def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any) -> User:
     """Bring fields of `PERSON_FIELDS`, and the password if one is given, to those values.
 
-    Raises LastAdministratorError. What does not change is not in the ledger.
+    Raises LastAdministratorError, and TakenError for a username or an address in use. What does not change is not
+    in the ledger.
     """
     # Locked together, so that two changes at once cannot each take the other for the one that remains.
     list(administrators().select_for_update().order_by("pk").values_list("pk"))
@@ -116,7 +151,8 @@ def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any
     changes = {name: value for name, value in person_state(user).items() if value != before[name]}
     if not changes and not password:
         return user
-    user.save()
+    with once():
+        user.save()
     if not administrators().exists():
         raise LastAdministratorError
     if password or not user.is_active:
@@ -129,6 +165,10 @@ def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any
         after=person_state(user),
         details={**changes, **({"password": "changed"} if password else {})},
     )
+    if password:
+        notices.tell(user, "password")
+    if "email" in changes:
+        notices.tell(user, "email", detail=user.email, to=[before["email"]])
     return user
 
 
@@ -180,6 +220,7 @@ def issue_token(
             "unit": unit.slug if unit else None,
         },
     )
+    notices.tell(user, "token", detail=name)
     return issued
 
 

@@ -16,6 +16,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from audit import services as audit
+from iam.access import notices
 from iam.access.models import User
 from iam.access.session_store import SessionStore
 
@@ -98,4 +99,6 @@ def end_sessions(*, user: User, actor: str, but: str = "", only: int | None = No
         ended += 1
     if ended:
         audit.record(actor=actor, action="session.end", object=f"person/{user.pk}", details={"sessions": ended})
+        if actor != user.username:
+            notices.tell(user, "sessions")
     return ended

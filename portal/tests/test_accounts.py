@@ -159,7 +159,7 @@ def test_a_link_counts_no_more_after_a_sign_in_or_when_the_person_has_left(clien
 
 def test_two_uses_at_once_are_one() -> None:
     make_person(email="ana@example.com")
-    passwords.send_reset_links(email="ana@example.com", language="en")
+    passwords.send_reset_link(email="ana@example.com", language="en")
     number, token = link().split("/")[3:5]
     assert passwords.reset_password(number=number, token=token, password=NEW) is not None
     assert passwords.reset_password(number=number, token=token, password=PASSWORD) is None

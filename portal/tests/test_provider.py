@@ -188,10 +188,10 @@ def test_an_address_that_is_not_verified_opens_nothing(
 
 
 @pytest.mark.usefixtures("provider", "auditors")
-def test_an_address_of_several_people_opens_nothing(client: Client) -> None:
-    make_person("luna", email="eva@example.com")
-    make_person("sol", email="EVA@example.com")
-    assert sign_in(client).headers["Location"] == "/sign-in/?problem=refused"
+def test_a_name_in_use_whatever_its_case_is_given_a_number(client: Client) -> None:
+    make_person("Eva", email="other@example.com")
+    sign_in(client)
+    assert User.objects.get(email="eva@example.com").username == "eva-2"
 
 
 @pytest.mark.usefixtures("provider", "auditors")
