@@ -26,7 +26,7 @@ from iam.access.signed_in import ENROLLED
 from portal import attempts
 from portal.addresses import client_address
 from portal.views.account_page import person, show
-from portal.views.sign_in import challenge, destination, posted_credential, take_second_step
+from portal.views.sign_in import challenge, destination, posted_credential, problem_of, take_second_step
 
 form_page = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -163,7 +163,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     """Show again who one is: by the second step of who has one, else by the password."""
     user = person(request)
     asked = challenge(user)
-    error, status = "", 200
+    error, status = problem_of(request.GET.get("problem", "")), 200
     if request.method == "POST":
         error, status = _check(request, user, second_step=asked["has_codes"])
         if not error:

@@ -12,7 +12,7 @@ from allauth.account.stages import LoginStage, LoginStageController
 from allauth.mfa.stages import AuthenticateStage
 from allauth.mfa.webauthn.internal import auth as webauthn
 from allauth.mfa.webauthn.internal.flows import perform_passwordless_login
-from allauth.socialaccount.providers.openid_connect import views as openid_connect
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView, OAuth2View
 from django.conf import settings
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
@@ -26,7 +26,7 @@ from django.views.decorators.http import require_http_methods, require_POST, req
 from kombu.exceptions import OperationalError
 from requests import RequestException
 
-from iam.access import mfa, sessions, sign_ins
+from iam.access import mfa, openid, sessions, sign_ins
 from iam.access.models import User
 from iam.access.rules import OPEN, needs
 from iam.access.tasks import record_locked_name
@@ -52,7 +52,7 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated and request.method != "POST":
         return HttpResponseRedirect(destination(request))
     if request.method != "POST":
-        return _page(request, error=_problem(request.GET.get("problem", "")))
+        return _page(request, error=problem_of(request.GET.get("problem", "")))
     name, address = request.POST.get("username", "").strip(), client_address(request)
     if wait := attempts.seconds_to_wait(name=name, address=address):
         return _refuse(_page(request, error=attempts.refusal(wait), status=429), wait)
@@ -162,9 +162,9 @@ def provider(request: HttpRequest, provider_id: str = PROVIDER) -> HttpResponse:
     """Go to the identity provider and come back signed in. Raises Http404 when there is none."""
     if provider_id != PROVIDER or not settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]:
         raise Http404
-    if set(request.GET) - {"next"}:  # only sign-in, not the other processes of the library
+    if set(request.GET) - {"next", openid.AGAIN}:  # only sign-in, not the other processes of the library
         return HttpResponseRedirect(reverse("provider") + "?" + urlencode({"next": destination(request)}))
-    return _ask_provider(openid_connect.login, request)
+    return _ask_provider(OAuth2LoginView, request)
 
 
 @needs(OPEN)
@@ -174,12 +174,13 @@ def provider_back(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Take the provider's answer. Raises Http404 when there is no such provider."""
     if provider_id != PROVIDER or not settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]:
         raise Http404
-    return _ask_provider(openid_connect.callback, request)
+    return _ask_provider(OAuth2CallbackView, request)
 
 
-def _ask_provider(view: Callable[[HttpRequest, str], HttpResponse], request: HttpRequest) -> HttpResponse:
+def _ask_provider(view: type[OAuth2View], request: HttpRequest) -> HttpResponse:
+    ask: Callable[[HttpRequest], HttpResponse] = view.adapter_view(openid.VerifyingAdapter(request, PROVIDER))
     try:
-        return view(request, PROVIDER)
+        return ask(request)
     except (RequestException, KeyError, ValueError):  # it is away, or its answers are not what they should be
         log.exception("The identity provider gave no answer.")
         return HttpResponseRedirect(f"{reverse('sign-in')}?problem=provider")
@@ -190,10 +191,16 @@ def _refuse(response: HttpResponse, wait: int) -> HttpResponse:
     return response
 
 
-def _problem(word: str) -> str:
+def problem_of(word: str) -> str:
+    """Return the sentence for why a way to sign in led back, empty for none."""
     sentences = {
         "refused": _("This account may not sign in here. Ask an administrator."),
         "provider": _("The identity provider gave no answer. Try again."),
+        "unproven": _(
+            "The identity provider's answer could not be verified, so it was not accepted. Try again;"
+            " if it happens again, tell an administrator."
+        ),
+        "another": _("You signed in as somebody else at the identity provider. Sign in there as yourself."),
         "expired": _("This link is not valid any more."),
     }
     return sentences.get(word, "")
