@@ -1,20 +1,17 @@
 """An e-mail address is one account's, whatever its case, and the database says so."""
 
 from importlib import import_module
-from io import StringIO
-from pathlib import Path
 from typing import Any
 
 import pytest
 from django.apps import apps
-from django.core.management import CommandError, call_command
+from django.core.management import CommandError
 from django.db import IntegrityError, connections, transaction
 from django.test import Client
 
 from iam.access import invitations, profile, services
 from iam.access.models import User
 from iam.access.tests.factories import make_person
-from iam.authority.tests.factories import make_authority
 
 pytestmark = pytest.mark.django_db
 migration = import_module("iam.access.migrations.0004_unique_email")
@@ -83,24 +80,6 @@ def test_an_invitation_to_an_address_given_away_creates_nobody() -> None:
     told = {"first_name": "", "last_name": "", "password": "x"}
     with pytest.raises(invitations.InvitationError):
         invitations.accept_invitation(token=token, username="noa", **told)
-
-
-def test_a_file_of_people_names_each_address_in_use(tmp_path: Path) -> None:
-    make_authority()
-    make_person("other", email="Nora@claytom.example")
-    file = tmp_path / "people.yaml"
-    file.write_text(
-        "language: es\ndomain: claytom.example\npeople:\n"
-        "  - {username: nora, first_name: Nora, last_name: Rey}\n"
-        "  - {username: sol, first_name: Sol, last_name: Rey}\n"
-        "  - {username: Sol, first_name: Sol, last_name: Rey}\n"
-    )
-    with pytest.raises(CommandError) as refused:
-        call_command("load_people", str(file), stdout=StringIO())
-    assert str(refused.value).splitlines()[1:] == [
-        "people[0].username: nora@claytom.example is the address of other already",
-        "people[2].username: Sol was named before",
-    ]
 
 
 @pytest.mark.django_db(databases=["owner"])
