@@ -23,12 +23,14 @@ Units = Mapping[int, Unit]
 Source = Callable[[int, datetime | None, Units], Iterator["Event"]]
 KINDS = ("replacements", "incidents", "ledger")
 WINDOW = 5000  # replacements looked at for one page of the feed
-# The ledger has an entry for each seat of a load or a replacement; the feed tells of these as one event.
-DETAIL_ACTIONS = ("unit.staff", "seat.appoint")
+# The ledger has an entry for each seat of a load or a replacement; the feed tells of these as one event. And one
+# for each sign-in, which people read on the page of their sessions.
+DETAIL_ACTIONS = ("unit.staff", "seat.appoint", "session.begin", "session.end")
 ACTS: dict[str, str | Promise] = {
     "holding.load": gettext_lazy("Holding file loaded"),
     "person.create": gettext_lazy("Person created"),
     "person.credentials": gettext_lazy("Credentials of a person changed"),
+    "session.lock-out": gettext_lazy("Name locked after failed sign-ins"),
     "token.issue": gettext_lazy("API token issued"),
     "token.revoke": gettext_lazy("API token revoked"),
     "account.create": gettext_lazy("Account of a service or an agent created"),

@@ -42,14 +42,16 @@ def refusal(wait: int) -> str:
     return sentence % {"count": minutes}
 
 
-def note_failure(*, name: str, address: str) -> None:
-    """Count a failed attempt in the current window of time."""
+def note_failure(*, name: str, address: str) -> bool:
+    """Count a failed attempt in the current window of time; return whether it is the one that locks the name."""
+    counts = []
     try:
         for key in (_name(name), _address(address)):
             cache.add(key, 0, timeout=WINDOW_SECONDS)
-            cache.incr(key)
+            counts.append(cache.incr(key))
     except (RedisError, ValueError):  # ValueError: the key expired in between
-        return
+        return False
+    return counts[0] == MOST_PER_NAME
 
 
 def forget(*, name: str) -> None:

@@ -112,6 +112,7 @@ class Principal:
             session = client.session
             session[CONFIRMED] = time.time() + DAY.total_seconds()  # else pages of the account only lead elsewhere
             session.save()
+            client.get("/theme/")  # begins the session's limits here, where no attempt takes them back
         return client
 
     def standing(self, kind: str) -> str:

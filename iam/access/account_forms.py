@@ -11,9 +11,9 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from holding.models import Unit
-from iam.access.held import held
 from iam.access.models import AccessRole, ApiToken, Invitation, User
 from iam.access.permissions import PERMISSIONS
+from iam.access.rights import rights_of
 
 NEW_PASSWORD = {"autocomplete": "new-password"}
 MOST_DAYS = 365
@@ -143,13 +143,11 @@ class OwnTokenForm(forms.Form):
     def __init__(self, *args: Any, user: User, **kwargs: Any) -> None:
         super().__init__(*args, **kwargs)
         self.user = user
-        codes = {
-            code for codes in user.bindings.in_force().values_list("role__permissions", flat=True) for code in codes
-        }
+        held = rights_of(user).account
         self.fields["permissions"] = forms.MultipleChoiceField(
             label=_("Permissions"),
             required=False,
-            choices=[(code, kind.name) for code, kind in PERMISSIONS.items() if code in codes],
+            choices=[(code, kind.name) for code, kind in PERMISSIONS.items() if held.has(code)],
             widget=forms.CheckboxSelectMultiple,
             help_text=_("None: all of yours."),
         )
@@ -161,14 +159,12 @@ class OwnTokenForm(forms.Form):
             raise forms.ValidationError(_("You have a token of this name."))
         return name
 
-    def clean(self) -> dict[str, Any]:
-        """Refuse permissions that the person has not in that unit."""
-        data = super().clean() or self.cleaned_data
-        unit = data.get("unit")
-        if unit is not None and not set(data.get("permissions") or []) <= held(self.user, unit=unit):
-            self.add_error("permissions", _("You do not have all of these in this unit."))
-        return data
-
-    def expires_at(self) -> Any:
-        """Return until when the token is good."""
-        return timezone.now() + timedelta(days=self.cleaned_data["days"])
+    def wanted(self) -> dict[str, Any]:
+        """Return what `issue_token` takes."""
+        data = self.cleaned_data
+        return {
+            "name": data["name"],
+            "expires_at": timezone.now() + timedelta(days=data["days"]),
+            "permissions": data["permissions"],
+            "unit": data["unit"],
+        }

@@ -1,24 +1,30 @@
 """What django-allauth asks the portal: how a session begins, how secrets are kept, who comes from a provider."""
 
+import logging
 from base64 import urlsafe_b64encode
+from collections.abc import Mapping
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import urlencode, urlsplit
 
 from allauth.account.adapter import DefaultAccountAdapter
+from allauth.account.internal.flows.login import get_authentication_records
 from allauth.core.exceptions import ImmediateHttpResponse
 from allauth.mfa.adapter import DefaultMFAAdapter
 from allauth.socialaccount.adapter import DefaultSocialAccountAdapter
 from cryptography.fernet import Fernet, MultiFernet
 from django.conf import settings
+from django.db import transaction
 from django.http import HttpRequest, HttpResponse, HttpResponseRedirect
 from django.urls import reverse
 from django.utils.encoding import force_bytes
 
-from iam.access import claims, sessions
+from iam.access import claims, openid, sessions, sign_ins
 from iam.access.confirmation import note_confirmation
 from iam.access.middleware import LANGUAGE_COOKIE
 from iam.access.models import User
+
+log = logging.getLogger("iam.access.adapters")
 
 PRODUCT = "ClayTomSystems Holding"
 BACKEND = "iam.access.backends.PeopleBackend"
@@ -26,6 +32,14 @@ BACKEND = "iam.access.backends.PeopleBackend"
 
 def _back_to_sign_in(problem: str) -> ImmediateHttpResponse:
     return ImmediateHttpResponse(HttpResponseRedirect(f"{reverse('sign-in')}?problem={problem}"))
+
+
+def _back(state: Mapping[str, Any] | None, problem: str) -> ImmediateHttpResponse:
+    """Lead back to where the provider was asked: to the sign-in, or to the confirmation."""
+    if state is None or openid.AGAIN not in state:
+        return _back_to_sign_in(problem)
+    query = urlencode({"problem": problem, "next": state.get("next") or "/"})
+    return ImmediateHttpResponse(HttpResponseRedirect(f"{reverse('confirm')}?{query}"))
 
 
 class AccountAdapter(DefaultAccountAdapter):
@@ -51,9 +65,12 @@ class AccountAdapter(DefaultAccountAdapter):
         if not user.is_active or user.kind != User.Kind.PERSON:  # may have changed since the first step
             raise _back_to_sign_in("refused")
         user.backend = BACKEND
-        super().login(request, user)
-        sessions.begin(request)
-        note_confirmation(request)
+        with transaction.atomic():
+            super().login(request, user)
+            sessions.begin(request)
+            note_confirmation(request)
+            steps = get_authentication_records(request, user)
+            sign_ins.record_sign_in(user=user, steps=steps, address=self.get_client_ip(request) or "")
 
     def post_login(self, request: HttpRequest, user: Any, **kwargs: Any) -> HttpResponse:
         """Return the redirect to where the person was headed, with the language that they chose once."""
@@ -105,12 +122,30 @@ class ProviderAdapter(DefaultSocialAccountAdapter):
         """Return False: `pre_social_login` has found or created the person, or refused."""
         return False
 
+    def get_provider(self, request: HttpRequest, provider: str, client_id: str | None = None) -> Any:
+        """Return the identity provider, whose answers are verified (`iam.access.openid`)."""
+        return openid.VerifiedProvider(request, app=super().get_provider(request, provider, client_id).app)
+
     def pre_social_login(self, request: HttpRequest, sociallogin: Any) -> None:
-        """Find or create the person and bring roles in line with the groups. Raises ImmediateHttpResponse."""
-        said = sociallogin.account.extra_data
+        """Find or create the person and bring roles in line with the groups; who is signed in, confirms only.
+
+        Raises ImmediateHttpResponse for whom is refused, and after a confirmation.
+        """
+        said, state = sociallogin.account.extra_data, sociallogin.state
         token, info = said.get("id_token") or {}, said.get("userinfo") or {}
-        if not token or (info and info.get("sub") != token.get("sub")):  # OpenID Connect Core, 5.3.2
-            raise _back_to_sign_in("provider")
+        try:
+            openid.verify_answer(claims=token, state=state)
+        except openid.UnprovenError as error:
+            log.warning("The identity provider's answer is not proven: %s.", error)
+            raise _back(state, "unproven") from error
+        if info and info.get("sub") != token.get("sub"):  # OpenID Connect Core, 5.3.2
+            log.warning("The identity provider's answers are of two people.")
+            raise _back(state, "unproven")
+        if openid.AGAIN in state:
+            if not sociallogin.account.pk or sociallogin.account.user_id != request.user.pk:
+                raise _back(state, "another")
+            note_confirmation(request)
+            raise ImmediateHttpResponse(HttpResponseRedirect(state.get("next") or "/"))
         told = {**token, **info}
         try:
             sociallogin.user = claims.admit(account=sociallogin.account, claims=told)
@@ -118,5 +153,10 @@ class ProviderAdapter(DefaultSocialAccountAdapter):
             raise _back_to_sign_in("refused") from error
 
     def on_authentication_error(self, request: HttpRequest, provider: Any, **kwargs: Any) -> None:
-        """Lead back to the sign-in, which says that the provider gave no answer. Raises ImmediateHttpResponse."""
-        raise _back_to_sign_in("provider")
+        """Lead back to a page that says why nobody was signed in. Raises ImmediateHttpResponse."""
+        error = kwargs.get("exception")
+        state = (kwargs.get("extra_context") or {}).get("state")
+        if isinstance(error, openid.UnprovenError):
+            log.warning("The identity provider's answer is not proven: %s.", error)
+            raise _back(state, "unproven")
+        raise _back(state, "provider")

@@ -1,5 +1,6 @@
 """Granting and revoking roles."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -110,29 +111,39 @@ def grant_role(
     RefusedError for an equal binding in that time, an end that is past, no reason, an inactive account.
     """
     user = User.objects.select_for_update().get(pk=user.pk)  # two equal grants at once: the second sees the first
+    unit = place(unit)
     plan_grant(by=by, user=user, role=role, unit=unit, starts_at=starts_at, expires_at=expires_at, reason=reason)
-    binding = RoleBinding.objects.create(
+    return bind_role(
         user=user,
         role=role,
-        unit=place(unit),
+        unit_id=unit.pk if unit else None,
+        where=namespace(unit),
+        actor=by.username,
         starts_at=starts_at or timezone.now(),
         expires_at=expires_at,
         granted_by=by,
         reason=given_reason(reason),
     )
-    record_grant(binding, where=namespace(place(unit)), actor=by.username)
-    return binding
 
 
-def record_grant(binding: RoleBinding, *, where: str, actor: str) -> None:
-    """Write into the ledger that a binding was made."""
+@transaction.atomic
+def bind_role(
+    *, user: User, role: AccessRole, unit_id: int | None, where: str, actor: str, reason: str, **fields: Any
+) -> RoleBinding:
+    """Make a binding, on whatever right the caller has found, and write it into the ledger.
+
+    The unit is given by its id and its namespace, since its row may be out of view; None is the whole holding.
+    `fields` are the other columns of `RoleBinding`: `starts_at`, `expires_at`, `granted_by`, `source`.
+    """
+    binding = RoleBinding.objects.create(user=user, role=role, unit_id=unit_id, reason=reason, **fields)
     audit.record(
         actor=actor,
         action="binding.grant",
-        object=f"person/{binding.user_id}",
+        object=f"person/{user.pk}",
         after=binding_state(binding),
-        details={"role": binding.role.slug, "where": where, "reason": binding.reason},
+        details={"role": role.slug, "where": where, "reason": reason},
     )
+    return binding
 
 
 @transaction.atomic
@@ -166,6 +177,13 @@ def _withdraw(binding_id: int, actor: str, reason: str) -> RoleBinding:
     before = binding_state(binding)
     binding.revoked_at = timezone.now()
     binding.save(update_fields=["revoked_at"])
+    record_revocation(binding, before=before, actor=actor, reason=reason)
+    _end_emergency(binding, actor)
+    return binding
+
+
+def record_revocation(binding: RoleBinding, *, before: Mapping[str, Any], actor: str, reason: str) -> None:
+    """Write into the ledger that a binding was ended, whose `binding_state` was `before`."""
     audit.record(
         actor=actor,
         action="binding.revoke",
@@ -174,8 +192,6 @@ def _withdraw(binding_id: int, actor: str, reason: str) -> RoleBinding:
         after=binding_state(binding),
         details={"role": binding.role.slug, "unit": binding.unit_id, "reason": reason},
     )
-    _end_emergency(binding, actor)
-    return binding
 
 
 def _end_emergency(binding: RoleBinding, actor: str) -> None:

@@ -12,13 +12,17 @@ from django.utils import timezone
 
 from audit import services as audit
 from holding import scope
+from iam.access.bindings import bind_role, binding_state, record_revocation
 from iam.access.models import GroupMapping, RoleBinding, User
-from iam.access.services import lasting_administrators, person_state
+from iam.access.rights import namespace
+from iam.access.services import TakenError, lasting_administrators, once, person_state
 
 log = logging.getLogger("iam.access.claims")
 
 ACTOR = "identity-provider"
 USERNAME_LENGTH = 100
+EMAIL_LENGTH = 254
+ATTEMPTS = 3
 
 
 class RefusedError(ValueError):
@@ -30,8 +34,8 @@ def admit(*, account: SocialAccount, claims: Mapping[str, Any]) -> User:
     """Return the person of a provider's account, with the roles of their groups.
 
     Known accounts keep their person. Another is bound to the one person with the same verified e-mail address, or
-    a person is created, without a password. Raises RefusedError when the address is not verified, or is that of
-    several people, or the person is inactive or none.
+    a person is created, without a password. Raises RefusedError when the address is not verified, or the person is
+    inactive or none.
     """
     user = account.user if account.pk else _person(claims)
     if not account.pk:
@@ -48,22 +52,25 @@ def admit(*, account: SocialAccount, claims: Mapping[str, Any]) -> User:
 
 def _person(claims: Mapping[str, Any]) -> User:
     email = str(claims.get("email") or "").strip()
-    if not email or claims.get("email_verified") is not True:
+    if not 0 < len(email) <= EMAIL_LENGTH or claims.get("email_verified") is not True:
         log.warning("The identity provider names no verified e-mail address for subject %s.", claims.get("sub"))
         raise RefusedError("no verified e-mail address")
-    people = list(User.objects.select_for_update().filter(email__iexact=email)[:2])
-    if len(people) > 1:
-        log.warning("Several accounts have the e-mail address of subject %s.", claims.get("sub"))
-        raise RefusedError("several accounts with this e-mail address")
-    return people[0] if people else _create(email, claims)
+    for _attempt in range(ATTEMPTS):
+        known = User.objects.select_for_update().filter(email__iexact=email).first()
+        try:
+            return known or _create(email, claims)
+        except TakenError:  # the address or the name was given to somebody at the same moment: look again
+            continue
+    raise RefusedError("the address or the name is in use")
 
 
 def _create(email: str, claims: Mapping[str, Any]) -> User:
     wanted = str(claims.get("preferred_username") or email.partition("@")[0])
     stem = re.sub(r"[^\w.@+-]", "-", wanted)[:USERNAME_LENGTH] or "person"
-    names = set(User.objects.filter(username__istartswith=stem).values_list("username", flat=True))
+    taken = User.objects.filter(username__istartswith=stem).values_list("username", flat=True)
+    names = {name.casefold() for name in taken}
     username, number = stem, 1
-    while username in names:
+    while username.casefold() in names:
         number += 1
         username = f"{stem}-{number}"
     user = User(
@@ -73,7 +80,8 @@ def _create(email: str, claims: Mapping[str, Any]) -> User:
         last_name=str(claims.get("family_name") or "")[:150],
     )
     user.set_unusable_password()
-    user.save(force_insert=True)
+    with once():
+        user.save(force_insert=True)
     state = person_state(user)
     audit.record(actor=ACTOR, action="person.create", object=f"person/{user.pk}", after=state, details=state)
     return user
@@ -91,38 +99,39 @@ def apply_groups(*, user: User, groups: Iterable[str]) -> None:
     The clearance follows: who gains a role has it, who loses the last binding of any source loses it, but for the
     last who may administer the portal.
     """
-    with scope.opened(
-        scope.EVERYTHING
-    ):  # whoever signs in sees no unit yet: the portal acts, on the provider's word
+    with scope.opened(scope.EVERYTHING):  # who signs in sees no unit yet: the portal acts, on the provider's word
         _apply_groups(user, groups)
 
 
 def _apply_groups(user: User, groups: Iterable[str]) -> None:
-    mappings = GroupMapping.objects.filter(group__in=list(groups)).select_related("role")
+    mappings = GroupMapping.objects.filter(group__in=list(groups)).select_related("role", "unit")
     wanted = {(mapping.role_id, mapping.unit_id): mapping for mapping in mappings}
     now = timezone.now()
     bindings = list(
         RoleBinding.objects.select_for_update(of=("self",))
+        .select_related("user", "role")
         .filter(user=user, revoked_at=None)
         .exclude(expires_at__lte=now)
     )
     former = [binding for binding in bindings if _is_former(binding, wanted)]
     for binding in former:
+        before = binding_state(binding)
         binding.revoked_at = now
         binding.save(update_fields=["revoked_at"])
-        _record("binding.revoke", binding)
+        record_revocation(binding, before=before, actor=ACTOR, reason=binding.reason)
     held = {(binding.role_id, binding.unit_id) for binding in bindings}
     for key, mapping in wanted.items():
         if key not in held:
-            granted = RoleBinding.objects.create(
+            bind_role(
                 user=user,
                 role=mapping.role,
                 unit_id=mapping.unit_id,
+                where=namespace(mapping.unit),
+                actor=ACTOR,
                 starts_at=now,
                 source=RoleBinding.Source.CLAIM,
                 reason=mapping.group,
             )
-            _record("binding.grant", granted)
     lost = bool(former) and len(former) == len(bindings)
     if lost and list(lasting_administrators()[:2]) == [user]:
         lost = False  # a superuser, and nobody else could administer the portal
@@ -148,8 +157,3 @@ def _clear(user: User, *, cleared: bool) -> None:
         after=person_state(user),
         details={"cleared": cleared},
     )
-
-
-def _record(action: str, binding: RoleBinding) -> None:
-    details = {"role": binding.role.slug, "namespace": binding.namespace, "group": binding.reason}
-    audit.record(actor=ACTOR, action=action, object=f"person/{binding.user_id}", details=details)

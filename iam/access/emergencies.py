@@ -13,7 +13,7 @@ from audit.models import LedgerEntry
 from holding import scope
 from holding.models import Unit
 from iam.access.announcing import announce_outcome, announce_request
-from iam.access.bindings import record_grant, withdraw
+from iam.access.bindings import bind_role, withdraw
 from iam.access.models import AccessRole, EmergencyAccess, RoleBinding, User
 from iam.access.rights import NotHeldError, RefusedError, namespace, place, rights_of
 
@@ -82,17 +82,18 @@ def decide_emergency(*, by: User, emergency: EmergencyAccess, approve: bool, not
     if approve:
         if not emergency.user.is_active:
             raise RefusedError(_("The person who asked is inactive: refuse the request."))
-        emergency.binding = RoleBinding.objects.create(
+        emergency.binding = bind_role(
             user=emergency.user,
             role=emergency.role,
             unit_id=emergency.unit_id,
+            where=emergency.namespace,
+            actor=by.username,
             starts_at=now,
             expires_at=now + timedelta(minutes=emergency.minutes),
             granted_by=by,
             source=RoleBinding.Source.BREAK_GLASS,
             reason=emergency.reason[:200],
         )
-        record_grant(emergency.binding, where=emergency.namespace, actor=by.username)
     _decide(emergency, State.ACTIVE if approve else State.REFUSED, by, now, note)
     return emergency
 

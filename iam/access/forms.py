@@ -13,7 +13,7 @@ from holding.models import Unit
 from iam.access.models import AccessRole, ApiToken, EmergencyAccess, User
 from iam.access.permissions import PERMISSIONS
 from iam.access.rights import REASON_LENGTH
-from iam.access.services import LONGEST_TOKEN, PERSON_FIELDS, lasting_administrators, person_state
+from iam.access.services import LONGEST_TOKEN, PERSON_FIELDS, TAKEN, lasting_administrators, person_state
 
 
 class PersonForm(forms.ModelForm):
@@ -42,6 +42,13 @@ class PersonForm(forms.ModelForm):
         if password:
             password_validation.validate_password(password, self.instance)
         return password
+
+    def clean_email(self) -> str:
+        """Return the address. Raises ValidationError when it is somebody else's."""
+        email: str = self.cleaned_data["email"]
+        if email and User.objects.filter(email__iexact=email).exclude(pk=self.instance.pk).exists():
+            raise forms.ValidationError(TAKEN["email"])
+        return email
 
     def clean(self) -> dict[str, Any]:
         """Refuse to take the rights of the last administrator."""

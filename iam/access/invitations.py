@@ -15,11 +15,10 @@ from django.utils.translation import gettext as _
 from audit import services as audit
 from holding.models import Unit
 from iam.access import mail
-from iam.access.held import covers
-from iam.access.models import AccessRole, Invitation, RoleBinding, User
-from iam.access.permissions import PERMISSIONS
-from iam.access.rights import NotHeldError, RefusedError, place, rights_of
-from iam.access.services import create_person, token_digest
+from iam.access.bindings import bind_role, require_role
+from iam.access.models import AccessRole, Invitation, User
+from iam.access.rights import NotHeldError, RefusedError, namespace, place, rights_of
+from iam.access.services import TakenError, create_person, token_digest
 
 VALID_FOR = timedelta(days=7)
 TOKEN_BYTES = 32
@@ -46,14 +45,17 @@ def invite_person(
 ) -> tuple[Invitation, str]:
     """Return a new invitation and its token, which is stored nowhere; an open one to the same address is revoked.
 
-    Raises InvitationError when somebody has the address, NotTheirsError when the role gives what whoever
-    invites has not.
+    Raises InvitationError when somebody has the address, NotTheirsError when the inviting person could not grant
+    the role.
     """
     if User.objects.filter(email__iexact=email).exists():
         raise InvitationError(_("Somebody has this e-mail address already."))
-    unit, rights = place(unit), rights_of(invited_by)  # a token that opens less also invites to less
-    if role is not None and not all(rights.allows(code, unit) for code in role.permissions if code in PERMISSIONS):
-        raise NotTheirsError(_("This role gives more than you have yourself."))
+    unit = place(unit)
+    if role is not None:
+        try:  # a token that opens less also invites to less
+            require_role(rights_of(invited_by), role, unit)
+        except NotHeldError as error:
+            raise NotTheirsError(str(error)) from error
     for former in open_invitations().filter(email__iexact=email):
         revoke_invitation(invitation=former, actor=invited_by.username)
     token = secrets.token_urlsafe(TOKEN_BYTES)
@@ -120,32 +122,47 @@ def invitation_of_link(token: str) -> Invitation | None:
 def accept_invitation(*, token: str, username: str, first_name: str, last_name: str, password: str) -> User:
     """Create the person, with the clearance and the role that the invitation names.
 
-    Raises InvitationError when it counts no more or gives more than whoever invited has by now, IntegrityError for
-    a username in use.
+    Raises InvitationError when it counts no more or gives more than whoever invited has by now, TakenError for a
+    username in use.
     """
     waiting = open_invitations().select_for_update(of=("self",)).filter(digest=token_digest(token)).first()
     if waiting is None or User.objects.filter(email__iexact=waiting.email).exists():
         raise InvitationError(_("This link is not valid any more."))
     by = waiting.invited_by
-    if waiting.role is not None and not covers(by, role=waiting.role, unit=waiting.unit):
-        raise InvitationError(_("Whoever invited you may not give this role any more. Ask for a new invitation."))
-    user = create_person(
-        username=username,
-        first_name=first_name,
-        last_name=last_name,
-        email=waiting.email,
-        language=waiting.language,
-        cleared=waiting.role is not None,
-        password=password,
-        actor=by.username,
-    )
+    if waiting.role is not None:
+        try:
+            require_role(rights_of(by), waiting.role, waiting.unit)
+        except NotHeldError as error:
+            sentence = _("Whoever invited you may not give this role any more. Ask for a new invitation.")
+            raise InvitationError(sentence) from error
+    try:
+        user = create_person(
+            username=username,
+            first_name=first_name,
+            last_name=last_name,
+            email=waiting.email,
+            language=waiting.language,
+            cleared=waiting.role is not None,
+            password=password,
+            actor=by.username,
+        )
+    except TakenError as error:
+        if error.field == "email":  # given to somebody else at the same moment
+            raise InvitationError(_("This link is not valid any more.")) from error
+        raise
     waiting.accepted_by = user
     waiting.save(update_fields=["accepted_by"])
     if waiting.role is not None:
-        RoleBinding.objects.create(
-            user=user, role=waiting.role, unit=waiting.unit, granted_by=by, reason=f"invitation/{waiting.pk}"
+        unit = place(waiting.unit)
+        bind_role(
+            user=user,
+            role=waiting.role,
+            unit_id=unit.pk if unit else None,
+            where=namespace(unit),
+            actor=by.username,
+            granted_by=by,
+            reason=f"invitation/{waiting.pk}",
         )
-        audit.record(actor=by.username, action="binding.grant", object=f"person/{user.pk}", details=_gives(waiting))
     audit.record(actor=username, action="invitation.accept", object=f"invitation/{waiting.pk}")
     return user
 

@@ -18,6 +18,7 @@ from django.db.models import QuerySet
 from django.utils.translation import gettext as _
 
 from audit import services as audit
+from iam.access import notices
 from iam.access.models import User
 from iam.access.sessions import end_sessions
 
@@ -172,6 +173,7 @@ def replace_codes(*, user: User) -> list[str]:
     _lock(user)
     Authenticator.objects.filter(user=user, type=Type.RECOVERY_CODES).delete()
     audit.record(actor=user.username, action="mfa.recovery-codes", object=f"person/{user.pk}")
+    notices.tell(user, "recovery-codes")
     return _codes(user)
 
 
@@ -186,6 +188,7 @@ def forget(*, user: User, actor: str) -> int:
     if steps:
         Authenticator.objects.filter(pk__in=[step.pk for step in steps]).delete()
         audit.record(actor=actor, action="mfa.forget", object=f"person/{user.pk}", details={"removed": len(steps)})
+        notices.tell(user, "second-step-removed")
         end_sessions(user=user, actor=actor)
     return len(steps)
 
@@ -209,3 +212,5 @@ def _lock(user: User) -> None:
 def _record(user: User, action: str, authenticator: Authenticator) -> None:
     details = {"type": str(authenticator.type), "name": authenticator.data.get("name", "")}
     audit.record(actor=user.username, action=action, object=f"person/{user.pk}", details=details)
+    what = "second-step-added" if action == "mfa.add" else "second-step-removed"
+    notices.tell(user, what, detail=details["name"])

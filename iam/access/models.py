@@ -8,6 +8,7 @@ from django.contrib.auth.models import AbstractUser
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 from django.db.models import F, Q
+from django.db.models.functions import Lower
 from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
@@ -73,6 +74,8 @@ class User(AbstractUser):
             models.CheckConstraint(
                 condition=Q(kind="person") | Q(is_staff=False, is_superuser=False), name="user_staff"
             ),
+            # Links to a new password and the identity provider find people by their address.
+            models.UniqueConstraint(Lower("email"), condition=~Q(email=""), name="user_email_once"),
         ]
 
     @property

@@ -8,7 +8,7 @@ from django.utils.encoding import force_bytes
 from django.utils.http import urlsafe_base64_decode, urlsafe_base64_encode
 
 from audit import services as audit
-from iam.access import mail
+from iam.access import mail, notices
 from iam.access.models import User
 from iam.access.sessions import end_sessions
 
@@ -23,24 +23,25 @@ def change_password(*, user: User, password: str, actor: str, keep: str = "") ->
         actor=actor, action="person.credentials", object=f"person/{user.pk}", details={"password": "changed"}
     )
     end_sessions(user=user, actor=actor, but=keep)
+    notices.tell(user, "password")
 
 
-def send_reset_links(*, email: str, language: str) -> int:
-    """Send a link to each active person with this address and a password, and return to how many.
+def send_reset_link(*, email: str, language: str) -> bool:
+    """Send a link to the active person with this address and a password, and return whether there is one.
 
     Others get none: service accounts, who left, who signs in by the identity provider.
     """
-    people = User.objects.filter(email__iexact=email, is_active=True, kind=User.Kind.PERSON)
-    found = [user for user in people if user.has_usable_password()]
-    for user in found:
-        path = reverse("reset", args=[_number(user), default_token_generator.make_token(user)])
-        mail.send(
-            to=user.email,
-            language=user.language or language,
-            template="reset",
-            context={"name": user.name, "username": user.username, "address": f"{settings.PORTAL_URL}{path}"},
-        )
-    return len(found)
+    user = User.objects.filter(email__iexact=email, is_active=True, kind=User.Kind.PERSON).first()
+    if user is None or not user.has_usable_password():
+        return False
+    path = reverse("reset", args=[_number(user), default_token_generator.make_token(user)])
+    mail.send(
+        to=user.email,
+        language=user.language or language,
+        template="reset",
+        context={"name": user.name, "username": user.username, "address": f"{settings.PORTAL_URL}{path}"},
+    )
+    return True
 
 
 def person_of_link(*, number: str, token: str) -> User | None:

@@ -7,8 +7,9 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from audit import services as audit
-from iam.access import mail
+from iam.access import mail, notices
 from iam.access.models import User
+from iam.access.services import TakenError, once
 
 FIELDS = ("first_name", "last_name", "language", "time_zone")
 SALT = "iam.access.email"
@@ -68,7 +69,11 @@ def change_email(*, user: User, token: str) -> None:
     person = User.objects.select_for_update().get(pk=user.pk)
     email = email_of_link(user=person, token=token)
     before = person.email
-    User.objects.filter(pk=person.pk).update(email=email)
+    try:
+        with once():
+            User.objects.filter(pk=person.pk).update(email=email)
+    except TakenError as error:  # by somebody who confirmed it at the same moment
+        raise LinkError from error
     audit.record(
         actor=person.username,
         action="person.email",
@@ -77,3 +82,4 @@ def change_email(*, user: User, token: str) -> None:
         after={"email": email},
         details={"email": email},
     )
+    notices.tell(person, "email", detail=email, to=[email])  # the former address too

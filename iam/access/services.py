@@ -6,13 +6,15 @@ from datetime import datetime, timedelta
 from hashlib import sha256
 from typing import Any
 
-from django.db import transaction
+from django.db import IntegrityError, transaction
 from django.db.models import Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from audit import services as audit
 from holding.models import Unit
+from iam.access import notices
 from iam.access.models import AccessRole, ApiToken, RoleBinding, User
 from iam.access.permissions import PERMISSIONS
 from iam.access.rights import NotHeldError, RefusedError, place, rights_of
@@ -40,6 +42,7 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
         user.set_password(password)
         user.save(update_fields=["password"])
         end_sessions(user=user, actor=actor)
+        notices.tell(user, "password")
         changed = True
     if not user.bindings.in_force().filter(role__slug=ADMINISTRATOR, unit=None).exists():
         role = AccessRole.objects.get(slug=ADMINISTRATOR)
@@ -61,6 +64,11 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
     return user
 
 
+UNIQUE = {"access_user_username_key": "username", "user_email_once": "email"}  # constraints of the database
+TAKEN = {
+    "username": gettext_lazy("This name is in use."),
+    "email": gettext_lazy("Somebody has this e-mail address already."),
+}
 PERSON_FIELDS = ("username", "first_name", "last_name", "email", "is_active", "is_staff", "cleared", "language")
 
 
@@ -96,6 +104,30 @@ def somebody_stays() -> Iterator[None]:
         raise LastAdministratorError
 
 
+class TakenError(RefusedError):
+    """The username or the e-mail address (`field`) is somebody else's."""
+
+    def __init__(self, field: str) -> None:
+        self.field = field
+        super().__init__(TAKEN[field])
+
+
+@contextmanager
+def once() -> Iterator[None]:
+    """Write people; raises TakenError when the database says that a username or an address is in use.
+
+    Addresses are the same whatever their case; an empty one is nobody's.
+    """
+    try:
+        with transaction.atomic():
+            yield
+    except IntegrityError as error:
+        field = UNIQUE.get(getattr(getattr(error.__cause__, "diag", None), "constraint_name", ""))
+        if field is None:
+            raise
+        raise TakenError(field) from error
+
+
 def person_state(user: User) -> dict[str, Any]:
     """Return what the ledger takes the digest of: everything about a person but the password."""
     return {name: getattr(user, name) for name in PERSON_FIELDS} | {"superuser": user.is_superuser}
@@ -103,10 +135,11 @@ def person_state(user: User) -> dict[str, Any]:
 
 @transaction.atomic
 def create_person(*, password: str, actor: str, **fields: Any) -> User:
-    """Create a person from fields of `PERSON_FIELDS`. Raises IntegrityError for a username in use."""
+    """Create a person from fields of `PERSON_FIELDS`. Raises TakenError for a username or an address in use."""
     user = User(**{name: value for name, value in fields.items() if name in PERSON_FIELDS})
     user.set_password(password)
-    user.save(force_insert=True)
+    with once():
+        user.save(force_insert=True)
     audit.record(
         actor=actor,
         action="person.create",
@@ -121,7 +154,8 @@ def create_person(*, password: str, actor: str, **fields: Any) -> User:
 def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any) -> User:
     """Bring fields of `PERSON_FIELDS`, and the password if one is given, to those values.
 
-    Raises LastAdministratorError. What does not change is not in the ledger.
+    Raises LastAdministratorError, and TakenError for a username or an address in use. What does not change is not
+    in the ledger.
     """
     with somebody_stays():
         return _update_person(user_id, actor, password, fields)
@@ -140,7 +174,8 @@ def _update_person(user_id: int, actor: str, password: str, fields: dict[str, An
     changes = {name: value for name, value in person_state(user).items() if value != before[name]}
     if not changes and not password:
         return user
-    user.save()
+    with once():
+        user.save()
     if password or not user.is_active:
         end_sessions(user=user, actor=actor)
     audit.record(
@@ -151,6 +186,10 @@ def _update_person(user_id: int, actor: str, password: str, fields: dict[str, An
         after=person_state(user),
         details={**changes, **({"password": "changed"} if password else {})},
     )
+    if password:
+        notices.tell(user, "password")
+    if "email" in changes:
+        notices.tell(user, "email", detail=user.email, to=[before["email"]])
     return user
 
 
@@ -202,6 +241,7 @@ def issue_token(
             "unit": unit.slug if unit else None,
         },
     )
+    notices.tell(user, "token", detail=name)
     return issued
 
 

@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from allauth.usersessions.models import UserSession
+from django.contrib.auth import logout
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
 from django.db.models import QuerySet
@@ -15,6 +16,7 @@ from django.http import HttpRequest
 from django.utils import timezone
 
 from audit import services as audit
+from iam.access import notices
 from iam.access.models import User
 from iam.access.session_store import SessionStore
 
@@ -55,6 +57,17 @@ def _asks_by_itself(request: HttpRequest) -> bool:
     return request.headers.get("HX-Request") == "true"
 
 
+@transaction.atomic
+def sign_out(request: HttpRequest) -> None:
+    """End the session of a request because its person asks for it."""
+    user = request.user
+    if isinstance(user, User):
+        UserSession.objects.filter(session_key=request.session.session_key).delete()
+        details = {"sessions": 1, "why": "sign-out"}
+        audit.record(actor=user.username, action="session.end", object=f"person/{user.pk}", details=details)
+    logout(request)
+
+
 def _leave(request: HttpRequest) -> None:
     request.session.flush()
     request.user = AnonymousUser()
@@ -86,4 +99,6 @@ def end_sessions(*, user: User, actor: str, but: str = "", only: int | None = No
         ended += 1
     if ended:
         audit.record(actor=actor, action="session.end", object=f"person/{user.pk}", details={"sessions": ended})
+        if actor != user.username:
+            notices.tell(user, "sessions")
     return ended

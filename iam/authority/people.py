@@ -48,6 +48,8 @@ class _Known:
     units: Mapping[str, Unit]
     offices: Mapping[str, Office]
     roles: Mapping[str, AccessRole]
+    people: dict[str, User]
+    addresses: Mapping[str, str]  # and whose they are
 
 
 def read_people(path: Path = DEMONSTRATION) -> dict[str, Any]:
@@ -68,16 +70,18 @@ def load_people(*, data: Mapping[str, Any], actor: str) -> Loaded:
     Nobody's name or password is changed and nothing is taken away, so the same file twice changes nothing.
     Raises PeopleError naming each mistake.
     """
+    people = {person.username: person for person in User.objects.all()}
     known = _Known(
         units={unit.slug: unit for unit in Unit.objects.all()},
         offices={office.slug: office for office in Office.objects.all()},
         roles={role.slug: role for role in AccessRole.objects.all()},
+        people=people,
+        addresses={person.email.casefold(): name for name, person in people.items() if person.email},
     )
     if not known.units or not known.offices:
         raise PeopleError(["no holding, or no authority matrix, is loaded: load it first (load_holding, prepare)"])
     if mistakes := list(_mistakes(data, known)):
         raise PeopleError(mistakes)
-    people = {person.username: person for person in User.objects.all()}
     passwords: dict[str, str] = {}
     appointments = bindings = 0
     for entry in data["people"]:
@@ -152,9 +156,13 @@ def _mistakes(data: Mapping[str, Any], known: _Known) -> Iterator[str]:
             continue
         yield from (f"{at}.{key}: there is no such field" for key in entry if key not in KNOWN)
         yield from (f"{at}.{key}: a text is needed" for key in NAMES if not _is_text(entry.get(key)))
-        if entry.get("username") in seen:
+        name = str(entry.get("username")).casefold()  # addresses are the same whatever their case
+        if name in seen:
             yield f"{at}.username: {entry['username']} was named before"
-        seen.add(str(entry.get("username")))
+        seen.add(name)
+        email = f"{name}@{data.get('domain')}".casefold()
+        if entry.get("username") not in known.people and email in known.addresses:
+            yield f"{at}.username: {email} is the address of {known.addresses[email]} already"
         yield from _mistakes_in(entry, at, "offices", "office", known)
         yield from _mistakes_in(entry, at, "roles", "role", known)
 

@@ -18,10 +18,11 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import requests
 from joserfc import jwt
-from joserfc.jwk import RSAKey
+from joserfc.jwk import OctKey, RSAKey
 
 from portal.tests.processes import free_port
 
+ANOTHER = RSAKey.generate_key(2048, {"kid": "tests", "use": "sig", "alg": "RS256"})
 KEY = RSAKey.generate_key(2048, {"kid": "tests", "use": "sig", "alg": "RS256"})
 
 
@@ -58,10 +59,29 @@ class Provider(ThreadingHTTPServer):
             "sub": self.person["sub"],
             "iat": now,
             "exp": now + 300,
+            "auth_time": now if asked.get("prompt") == "login" and asked.get("max_age") == "0" else now - 3600,
             **({"nonce": asked["nonce"]} if "nonce" in asked else {}),
             **self.person.get("spoil_token", {}),
         }
-        return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, KEY)
+        claims = {name: value for name, value in claims.items() if value is not None}
+        return self._signed(claims, self.person.get("spoil_signature", ""))
+
+    def _signed(self, claims: dict[str, Any], spoil: str) -> str:
+        if spoil == "another key":
+            return jwt.encode({"alg": "RS256", "kid": "tests"}, claims, ANOTHER)
+        if spoil == "unknown key":
+            return jwt.encode({"alg": "RS256", "kid": "unknown"}, claims, ANOTHER)
+        if spoil == "shared secret":
+            return jwt.encode({"alg": "HS256", "kid": "tests"}, claims, OctKey.import_key(self.secret))
+        token = jwt.encode({"alg": "RS256", "kid": "tests"}, claims, KEY)
+        head, body, signature = token.split(".")
+        if spoil == "none":
+            head = base64.urlsafe_b64encode(b'{"alg":"none","kid":"tests"}').rstrip(b"=").decode()
+            signature = ""
+        if spoil == "another body":
+            body = base64.urlsafe_b64encode(json.dumps({**claims, "iat": claims["iat"] - 1}).encode()).decode()
+            body = body.rstrip("=")
+        return f"{head}.{body}.{signature}"
 
 
 class Door(BaseHTTPRequestHandler):
@@ -131,14 +151,10 @@ class Door(BaseHTTPRequestHandler):
         token = secrets.token_urlsafe(16)
         person = self.server.person
         self.server.tokens[token] = {name: value for name, value in person.items() if name != "spoil_token"}
-        self._json(
-            {
-                "access_token": token,
-                "token_type": "Bearer",
-                "expires_in": 300,
-                "id_token": self.server.id_token(asked),
-            }
-        )
+        answer = {"access_token": token, "token_type": "Bearer", "expires_in": 300}
+        if not person.get("no_token"):
+            answer["id_token"] = self.server.id_token(asked)
+        self._json(answer)
 
     def _is_client(self, form: dict[str, str]) -> bool:
         told = self.headers.get("Authorization", "")
@@ -188,7 +204,11 @@ class RunningProvider:
         self._process.wait(timeout=10)
 
     def stand_before(self, **person: Any) -> None:
-        """Say who is in front of the provider: claims, `error`, or `spoil_token` with wrong ones for the token."""
+        """Say who is in front of the provider: claims, or `error`.
+
+        `spoil_token` has wrong claims for the ID token (None: without it), `spoil_signature` says how its signature
+        is wrong, `no_token` leaves it out.
+        """
         requests.post(f"{self.issuer}/person", json=person, timeout=5).raise_for_status()
 
 

@@ -9,7 +9,6 @@ import threading
 from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
-from queue import Empty
 from typing import Any
 
 import pytest
@@ -19,13 +18,13 @@ from django.test import Client
 from django.utils import timezone
 
 from audit.models import LedgerEntry
-from config.celery import app
 from holding.models import Unit
 from holding.tests.factories import make_holding
 from iam.access import invitations, mail, passwords
 from iam.access.models import AccessRole, ApiToken, Invitation, RoleBinding, User
 from iam.access.tests.factories import PASSWORD, make_person
 from portal import attempts
+from portal.tests.worker import work
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean")]
 NEW = "another long enough secret"
@@ -57,24 +56,6 @@ def is_in(client: Client) -> bool:
 
 def text(response: Any) -> str:
     return str(response.content, "utf-8")
-
-
-def work() -> int:
-    """Do the tasks that wait in Redis, as a worker does, and return how many there were."""
-    done = 0
-    with app.connection_for_read() as connection:
-        queue = connection.SimpleQueue("celery")
-        while True:
-            try:
-                message = queue.get(block=False)
-            except Empty:
-                break
-            arguments, named, _embed = json.loads(message.body)
-            app.tasks[message.headers["task"]](*arguments, **named)
-            message.ack()
-            done += 1
-        queue.close()
-    return done
 
 
 def link() -> str:
@@ -116,7 +97,8 @@ def test_a_link_brings_a_new_password_once_and_ends_all_sessions(client: Client)
     for again in (client, Client()):
         assert again.get(path).headers["Location"] == "/sign-in/?problem=expired"
         assert again.get("/sign-in/reset/new/").status_code == 302
-    assert list(LedgerEntry.objects.values_list("action", flat=True)) == ["person.credentials", "session.end"]
+    entries = LedgerEntry.objects.order_by("id").values_list("action", flat=True)
+    assert list(entries) == ["session.begin", "person.credentials", "session.end", "session.begin"]
 
 
 def test_the_answer_is_the_same_whether_somebody_has_the_address_or_not(client: Client) -> None:
@@ -177,7 +159,7 @@ def test_a_link_counts_no_more_after_a_sign_in_or_when_the_person_has_left(clien
 
 def test_two_uses_at_once_are_one() -> None:
     make_person(email="ana@example.com")
-    passwords.send_reset_links(email="ana@example.com", language="en")
+    passwords.send_reset_link(email="ana@example.com", language="en")
     number, token = link().split("/")[3:5]
     assert passwords.reset_password(number=number, token=token, password=NEW) is not None
     assert passwords.reset_password(number=number, token=token, password=PASSWORD) is None
@@ -268,11 +250,53 @@ def test_only_who_manages_people_invites_and_gives_no_more_than_they_have() -> N
     limited = make_person("limited")
     role = AccessRole.objects.create(slug="people", name_es="p", name_en="p", permissions=["people.manage"])
     RoleBinding.objects.create(user=limited, role=role)
-    with pytest.raises(invitations.InvitationError):
-        invitations.invite_person(
-            email="x@example.com", role=AccessRole.objects.get(slug="administrator"), unit=None, invited_by=limited
-        )
+    for asked in (role, AccessRole.objects.get(slug="administrator")):  # of neither could they make a binding
+        with pytest.raises(invitations.InvitationError):
+            invitations.invite_person(email="x@example.com", role=asked, unit=None, invited_by=limited)
+    invitations.invite_person(email="x@example.com", role=None, unit=None, invited_by=limited)
+    RoleBinding.objects.create(
+        user=limited,
+        role=AccessRole.objects.create(slug="gives", name_es="g", name_en="g", permissions=["bindings.grant"]),
+    )
     invitations.invite_person(email="x@example.com", role=role, unit=None, invited_by=limited)
+    with pytest.raises(invitations.InvitationError, match=r"admin\.use, authority\.manage"):
+        invitations.invite_person(
+            email="y@example.com", role=AccessRole.objects.get(slug="administrator"), unit=None, invited_by=limited
+        )
+
+
+@pytest.mark.usefixtures("boss")
+def test_each_binding_has_a_ledger_entry_of_the_same_form(client: Client) -> None:
+    make_holding(subsidiaries=("pricing",))
+    invite(unit="pricing")
+    client.post(link(), ACCEPTED)
+    entry = LedgerEntry.objects.get(action="binding.grant")
+    reason = f"invitation/{Invitation.objects.get().pk}"
+    assert json.loads(bytes(entry.body))["details"] == {
+        "role": "auditor",
+        "where": "subs-pricing",
+        "reason": reason,
+    }
+    assert entry.after
+    invite(email="whole@example.com", unit="corporate")
+    client.post(link(), {**ACCEPTED, "username": "whole"})
+    assert RoleBinding.objects.get(user__username="whole").unit is None  # the parent company is the whole holding
+
+
+def test_a_permission_about_the_holding_that_is_bound_for_a_unit_opens_no_page(client: Client) -> None:
+    make_holding(subsidiaries=("pricing",))
+    role = AccessRole.objects.create(
+        slug="part", name_es="p", name_en="p", permissions=["people.manage", "mail.view", "units.view"]
+    )
+    part = make_person("part", role="")
+    RoleBinding.objects.create(user=part, role=role, unit=Unit.objects.get(slug="pricing"))
+    inside = sign_in("part")
+    page = text(inside.get("/account/"))
+    assert "Invitations" not in page
+    assert "Outgoing mail" not in page
+    form = text(inside.get("/account/tokens/"))
+    assert 'value="units.view"' in form
+    assert 'value="people.manage"' not in form
 
 
 # --- one's own profile and tokens --------------------------------------------------------------------------
@@ -347,6 +371,21 @@ def test_a_token_is_good_for_a_year_and_for_what_one_may_at_most(change: dict[st
     form = {"name": "script", "days": "30", "permissions": ["units.view"], **change}
     assert sign_in().post("/account/tokens/", form).status_code == 422
     assert not ApiToken.objects.exists()
+
+
+def test_a_token_for_a_unit_opens_what_one_holds_there_and_says_what_is_missing() -> None:
+    make_holding(subsidiaries=("pricing", "tax"))
+    pricing, tax = Unit.objects.get(slug="pricing"), Unit.objects.get(slug="tax")
+    ana = make_person(role="")
+    bind(ana, "viewer", pricing)
+    bind(ana, "executive", tax)
+    form = {"name": "script", "days": "30", "unit": "pricing", "permissions": ["units.view", "exports.create"]}
+    refused = sign_in().post("/account/tokens/", form)
+    assert refused.status_code == 422
+    assert "ana does not hold there: exports.create." in text(refused)
+    assert 'value="script"' in text(refused)
+    assert sign_in().post("/account/tokens/", {**form, "unit": "tax"}).status_code == 200
+    assert ApiToken.objects.get().unit == tax
 
 
 # --- mail --------------------------------------------------------------------------------------------------

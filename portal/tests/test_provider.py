@@ -1,9 +1,10 @@
 """Sign-in by an identity provider: a real one, started here, with its redirects followed as a browser does."""
 
+import json
 import time
 from collections.abc import Iterator
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import requests
@@ -65,19 +66,24 @@ def client() -> Client:
     return Client(headers={"Accept-Language": "en"})
 
 
-def to_provider(client: Client, target: str = "") -> str:
-    """Go to the provider and return the address to which it sends the browser back."""
-    begun = client.get("/sign-in/provider/", {"next": target} if target else {})
+def begin(client: Client, target: str = "", **query: str) -> str:
+    """Return the address of the provider to which the browser is sent."""
+    begun = client.get("/sign-in/provider/", {**query, **({"next": target} if target else {})})
     assert begun.status_code == 302, begun.content
-    answer = requests.get(begun.headers["Location"], allow_redirects=False, timeout=5)
+    return begun.headers["Location"]
+
+
+def to_provider(client: Client, target: str = "", **query: str) -> str:
+    """Go to the provider and return the address to which it sends the browser back."""
+    answer = requests.get(begin(client, target, **query), allow_redirects=False, timeout=5)
     assert answer.status_code == 302, answer.text
     back = urlsplit(answer.headers["Location"])
     assert back.path == "/sign-in/oidc/provider/callback/"
     return f"{back.path}?{back.query}"
 
 
-def sign_in(client: Client, target: str = "") -> Any:
-    return client.get(to_provider(client, target))
+def sign_in(client: Client, target: str = "", **query: str) -> Any:
+    return client.get(to_provider(client, target, **query))
 
 
 def bindings() -> set[tuple[str, str]]:
@@ -102,7 +108,10 @@ def test_a_new_person_is_created_with_the_roles_of_the_groups(client: Client) ->
     assert RoleBinding.objects.get().source == RoleBinding.Source.CLAIM
     assert client.get("/account/").status_code == 200
     actions = list(LedgerEntry.objects.order_by("id").values_list("action", flat=True))
-    assert actions == ["person.create", "person.identity", "binding.grant", "person.update"]
+    assert actions == ["person.create", "person.identity", "binding.grant", "person.update", "session.begin"]
+    granted = json.loads(bytes(LedgerEntry.objects.get(action="binding.grant").body))["details"]
+    assert granted == {"role": "auditor", "where": "holding", "reason": "holding-auditors"}
+    assert "identity provider" in str(client.get("/account/sessions/").content, "utf-8")
 
 
 @pytest.mark.usefixtures("provider")
@@ -184,10 +193,10 @@ def test_an_address_that_is_not_verified_opens_nothing(
 
 
 @pytest.mark.usefixtures("provider", "auditors")
-def test_an_address_of_several_people_opens_nothing(client: Client) -> None:
-    make_person("luna", email="eva@example.com")
-    make_person("sol", email="EVA@example.com")
-    assert sign_in(client).headers["Location"] == "/sign-in/?problem=refused"
+def test_a_name_in_use_whatever_its_case_is_given_a_number(client: Client) -> None:
+    make_person("Eva", email="other@example.com")
+    sign_in(client)
+    assert User.objects.get(email="eva@example.com").username == "eva-2"
 
 
 @pytest.mark.usefixtures("provider", "auditors")
@@ -203,15 +212,59 @@ def test_who_may_not_sign_in_may_not_by_the_provider_either(client: Client, chan
 
 @pytest.mark.parametrize(
     "spoil",
-    [{"aud": "somebody else"}, {"iss": "http://localhost:1"}, {"exp": 1_000_000}, {"sub": "another"}],
-)
+    [
+        *(
+            {"spoil_token": claims}
+            for claims in (
+                {"aud": "somebody else"}, {"aud": ["portal", "another"]}, {"azp": "somebody else"}, {"aud": None},
+                {"iss": "http://localhost:1"}, {"iss": None}, {"exp": 1_000_000}, {"exp": None},
+                {"iat": 9_000_000_000}, {"sub": "another"}, {"nonce": "that of another sign-in"}, {"nonce": None},
+            )
+        ),
+        *(
+            {"spoil_signature": how}
+            for how in ("another key", "unknown key", "shared secret", "none", "another body")
+        ),
+        {"no_token": True},
+    ],
+    ids=str,
+)  # fmt: skip
 @pytest.mark.usefixtures("auditors")
-def test_a_token_for_another_from_another_or_too_old_opens_nothing(
+def test_an_answer_that_is_not_proven_opens_nothing(
     client: Client, provider: RunningProvider, spoil: dict[str, Any]
 ) -> None:
-    provider.stand_before(**EVA, spoil_token=spoil)
-    assert sign_in(client).headers["Location"] == "/sign-in/?problem=provider"
+    provider.stand_before(**EVA, **spoil)
+    refused = sign_in(client)
+    assert refused.headers["Location"] == "/sign-in/?problem=unproven"
+    assert b"answer could not be verified" in client.get(refused.headers["Location"]).content
     assert not User.objects.exists()
+    assert not LedgerEntry.objects.exists()
+    assert client.get("/account/").status_code == 302
+
+
+@pytest.mark.usefixtures("auditors")
+def test_an_answer_to_another_sign_in_opens_nothing(client: Client, provider: RunningProvider) -> None:
+    nonces = {parse_qs(urlsplit(begin(client)).query)["nonce"][0] for _ in range(2)}
+    assert len(nonces) == 2
+    provider.stand_before(**EVA, spoil_token={"nonce": nonces.pop()})
+    assert sign_in(client).headers["Location"] == "/sign-in/?problem=unproven"
+
+
+@pytest.mark.usefixtures("auditors")
+def test_a_configuration_of_another_issuer_opens_nothing(
+    client: Client, provider: RunningProvider, settings: LazySettings
+) -> None:
+    settings.OIDC_ISSUER = f"{provider.issuer}/another"
+    assert sign_in(client).headers["Location"] == "/sign-in/?problem=unproven"
+    settings.OIDC_ISSUER = f"{provider.issuer}/.well-known/openid-configuration"
+    assert sign_in(client).headers["Location"] == "/"
+
+
+@pytest.mark.usefixtures("auditors")
+def test_a_clock_that_is_a_little_off_is_borne(client: Client, provider: RunningProvider) -> None:
+    now = int(time.time())
+    provider.stand_before(**EVA, spoil_token={"iat": now + 20, "exp": now + 320})
+    assert sign_in(client).headers["Location"] == "/"
 
 
 @pytest.mark.usefixtures("auditors")
@@ -234,18 +287,64 @@ def test_a_foreign_destination_is_not_followed(client: Client) -> None:
     assert sign_in(client, "//evil.example/").headers["Location"] == "/"
 
 
+def forget_confirmation(client: Client) -> None:
+    """As eleven minutes later."""
+    session = client.session
+    session["confirmed_at"] -= 660
+    session.save()
+
+
 @pytest.mark.usefixtures("provider", "auditors")
 def test_who_has_no_password_confirms_by_signing_in_again(client: Client) -> None:
     sign_in(client)
-    session = client.session
-    session["confirmed_at"] -= 601
-    session.save()
+    forget_confirmation(client)
     assert client.get("/account/tokens/").headers["Location"] == "/account/confirm/?next=%2Faccount%2Ftokens%2F"
     page = client.get("/account/confirm/?next=/account/tokens/").content
     assert b"Sign in again with Example" in page
+    assert b'href="/sign-in/provider/?again=1&amp;next=/account/tokens/"' in page
     assert client.post("/account/confirm/", {"password": "", "next": "/account/tokens/"}).status_code == 422
-    assert sign_in(client, "/account/tokens/").headers["Location"] == "/account/tokens/"
+    key, asked = client.session.session_key, parse_qs(urlsplit(begin(client, again="1")).query)
+    assert (asked["prompt"], asked["max_age"]) == (["login"], ["0"])
+    assert sign_in(client, "/account/tokens/", again="1").headers["Location"] == "/account/tokens/"
     assert client.get("/account/tokens/").status_code == 200
+    assert client.session.session_key == key  # the same session goes on, with its own end
+    assert LedgerEntry.objects.filter(action="session.begin").count() == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"spoil_token": {"auth_time": 1_000_000}}, "unproven"),
+        ({"spoil_token": {"auth_time": None}}, "unproven"),
+        ({"spoil_token": {"auth_time": "now"}}, "unproven"),
+        ({"spoil_token": {"nonce": "x"}}, "unproven"),
+        ({"spoil_signature": "another key"}, "unproven"),
+        ({"sub": "sol-1", "email": "sol@example.com"}, "another"),
+        ({"error": "access_denied"}, "provider"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("auditors")
+def test_what_confirms_nothing_is_told_on_the_page_that_asks(
+    client: Client, provider: RunningProvider, change: dict[str, Any], problem: str
+) -> None:
+    sign_in(client)
+    forget_confirmation(client)
+    provider.stand_before(**{**EVA, **change})
+    back = sign_in(client, "/account/tokens/", again="1").headers["Location"]
+    assert back == f"/account/confirm/?problem={problem}&next=%2Faccount%2Ftokens%2F"
+    page = client.get(back).content
+    assert b'role="alert"' in page
+    assert b"next=/account/tokens/" in page
+    assert client.get("/account/tokens/").status_code == 302
+    assert User.objects.count() == 1
+
+
+@pytest.mark.usefixtures("provider", "auditors")
+def test_a_stranger_who_asks_to_confirm_signs_in(client: Client) -> None:
+    assert "prompt" not in parse_qs(urlsplit(begin(client, again="1")).query)
+    assert sign_in(client, "/account/", again="1").headers["Location"] == "/account/"
+    assert client.get("/account/").status_code == 200
 
 
 @pytest.mark.usefixtures("provider", "auditors")

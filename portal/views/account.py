@@ -6,6 +6,7 @@ from smtplib import SMTPException
 from django.conf import settings
 from django.contrib import messages
 from django.contrib.auth import update_session_auth_hash
+from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect
 from django.utils.translation import gettext as _
@@ -18,8 +19,10 @@ from iam.access.account_forms import EmailForm, OwnTokenForm, PasswordForm, Prof
 from iam.access.confirmation import recently_confirmed
 from iam.access.middleware import LANGUAGE_COOKIE
 from iam.access.models import ApiToken
+from iam.access.rights import RefusedError
 from iam.access.rules import SIGNED_IN, needs
 from iam.access.sessions import end_sessions, rename_session, sessions_of
+from iam.access.sign_ins import last_sign_ins
 from portal.views.account_page import person, show, status_of
 
 TOKEN_BYTES = 32
@@ -120,7 +123,7 @@ def _stay(request: HttpRequest) -> None:
 @never_cache
 @form_page
 def sessions(request: HttpRequest) -> HttpResponse:
-    """Show one's sessions; end one of the others, or all others."""
+    """Show one's sessions and last sign-ins; end one of the others, or all others."""
     user, key = person(request), request.session.session_key or ""
     if request.method == "POST":
         number = request.POST.get("session", "")
@@ -132,7 +135,7 @@ def sessions(request: HttpRequest) -> HttpResponse:
         return redirect("sessions")
     rows = [(session, session.session_key == key) for session in sessions_of(user)]
     rows.sort(key=lambda row: not row[1])
-    return show(request, "account/sessions.html", {"rows": rows})
+    return show(request, "account/sessions.html", {"rows": rows, "sign_ins": last_sign_ins(user)})
 
 
 @needs(SIGNED_IN)
@@ -145,17 +148,15 @@ def tokens(request: HttpRequest) -> HttpResponse:
     form = OwnTokenForm(request.POST or None, user=user)
     issued = ""
     if request.method == "POST" and form.is_valid():
-        issued = secrets.token_urlsafe(TOKEN_BYTES)
-        services.issue_token(
-            user=user,
-            name=form.cleaned_data["name"],
-            token=issued,
-            expires_at=form.expires_at(),
-            actor=user.username,
-            permissions=form.cleaned_data["permissions"],
-            unit=form.cleaned_data["unit"],
-        )
-        form = OwnTokenForm(user=user)
+        token = secrets.token_urlsafe(TOKEN_BYTES)
+        try:
+            services.issue_token(user=user, token=token, actor=user.username, **form.wanted())
+        except RefusedError as error:
+            form.add_error(None, str(error))
+        except IntegrityError:  # issued a moment ago, in another window
+            form.add_error("name", _("You have a token of this name."))
+        else:
+            issued, form = token, OwnTokenForm(user=user)
     rows = ApiToken.objects.filter(user=user).select_related("unit").order_by("-id")
     context = {"form": form, "issued": issued, "rows": rows}
     return show(request, "account/tokens.html", context, status=status_of(form))

@@ -9,7 +9,7 @@ from django.shortcuts import render
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from iam.access.held import may
+from holding import scope
 from iam.access.models import User
 from portal.views.answers import navigation
 
@@ -29,9 +29,10 @@ def show(request: HttpRequest, template: str, context: dict[str, Any], *, status
         ("sessions", _("Sessions")),
         ("tokens", _("API tokens")),
     ]
-    if may(person(request), "people.manage"):
+    held = scope.current()
+    if held.allows("people.manage"):
         pages.append(("invitations", _("Invitations")))
-    if may(person(request), "mail.view"):
+    if held.allows("mail.view"):
         pages.append(("mail", _("Outgoing mail")))
     here = request.resolver_match.url_name if request.resolver_match else ""
     own = [{"url": reverse(name), "name": label, "current": name == here} for name, label in pages]

@@ -3,7 +3,6 @@
 from smtplib import SMTPException
 
 from django.contrib import messages
-from django.db import IntegrityError
 from django.http import HttpRequest, HttpResponse
 from django.shortcuts import get_object_or_404, redirect, render
 from django.utils.translation import gettext as _
@@ -17,6 +16,7 @@ from iam.access.account_forms import AcceptForm, InvitationForm
 from iam.access.confirmation import recently_confirmed
 from iam.access.models import Invitation
 from iam.access.rules import OPEN, needs
+from iam.access.services import TakenError
 from portal.views.account_page import person, show, status_of
 
 form_page = require_http_methods(["GET", "HEAD", "POST"])
@@ -78,8 +78,8 @@ def _accept(request: HttpRequest, token: str) -> HttpResponse:
             user = invitations.accept_invitation(token=token, **names)
         except invitations.InvitationError as error:
             return render(request, "access/link_expired.html", {"error": str(error)}, status=410)
-        except IntegrityError:
-            form.add_error("username", _("This name is in use."))
+        except TakenError as error:
+            form.add_error(error.field, str(error))
         else:
             return render(request, "access/accepted.html", {"name": user.username})
     context = {"form": form, "email": invitation.email}

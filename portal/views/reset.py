@@ -14,7 +14,7 @@ from kombu.exceptions import OperationalError
 from iam.access import passwords
 from iam.access.account_forms import EmailForm, PasswordForm
 from iam.access.rules import OPEN, needs
-from iam.access.tasks import send_reset_links
+from iam.access.tasks import send_reset_link
 from portal import attempts
 from portal.addresses import client_address
 from portal.views.account_page import status_of
@@ -40,7 +40,7 @@ def ask(request: HttpRequest) -> HttpResponse:
         return response
     attempts.note_failure(name=name, address=address)
     try:
-        send_reset_links.delay(email, get_language() or settings.LANGUAGE_CODE)
+        send_reset_link.delay(email, get_language() or settings.LANGUAGE_CODE)
     except OperationalError:
         form.add_error(None, _("Mail cannot be sent at the moment. Try again later."))
         return render(request, "access/reset.html", {"form": form}, status=503)

@@ -18,7 +18,7 @@ from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_safe
 from qrcode.image.svg import SvgPathImage
 
-from iam.access import mfa
+from iam.access import mfa, sign_ins
 from iam.access.confirmation import note_confirmation, recently_confirmed
 from iam.access.models import User
 from iam.access.rules import SIGNED_IN, needs
@@ -26,7 +26,7 @@ from iam.access.signed_in import ENROLLED
 from portal import attempts
 from portal.addresses import client_address
 from portal.views.account_page import person, show
-from portal.views.sign_in import challenge, destination, posted_credential, take_second_step
+from portal.views.sign_in import challenge, destination, posted_credential, problem_of, take_second_step
 
 form_page = require_http_methods(["GET", "HEAD", "POST"])
 
@@ -163,7 +163,7 @@ def confirm(request: HttpRequest) -> HttpResponse:
     """Show again who one is: by the second step of who has one, else by the password."""
     user = person(request)
     asked = challenge(user)
-    error, status = "", 200
+    error, status = problem_of(request.GET.get("problem", "")), 200
     if request.method == "POST":
         error, status = _check(request, user, second_step=asked["has_codes"])
         if not error:
@@ -189,7 +189,8 @@ def _check(request: HttpRequest, user: User, *, second_step: bool) -> tuple[str,
     if wait := attempts.seconds_to_wait(name=name, address=address):
         return attempts.refusal(wait), 429
     if not user.check_password(request.POST.get("password", "")):
-        attempts.note_failure(name=name, address=address)
+        if attempts.note_failure(name=name, address=address):
+            sign_ins.record_lock_out(user=user, step="confirmation", address=address)
         return _("The password is wrong."), 422
     attempts.forget(name=name)
     return "", 200

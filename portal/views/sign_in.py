@@ -12,9 +12,8 @@ from allauth.account.stages import LoginStage, LoginStageController
 from allauth.mfa.stages import AuthenticateStage
 from allauth.mfa.webauthn.internal import auth as webauthn
 from allauth.mfa.webauthn.internal.flows import perform_passwordless_login
-from allauth.socialaccount.providers.openid_connect import views as openid_connect
+from allauth.socialaccount.providers.oauth2.views import OAuth2CallbackView, OAuth2LoginView, OAuth2View
 from django.conf import settings
-from django.contrib.auth import logout
 from django.contrib.auth.forms import AuthenticationForm
 from django.http import Http404, HttpRequest, HttpResponse, HttpResponseRedirect, JsonResponse
 from django.shortcuts import redirect, render
@@ -24,16 +23,19 @@ from django.utils.translation import gettext as _
 from django.views.decorators.cache import never_cache
 from django.views.decorators.debug import sensitive_post_parameters
 from django.views.decorators.http import require_http_methods, require_POST, require_safe
+from kombu.exceptions import OperationalError
 from requests import RequestException
 
-from iam.access import mfa
+from iam.access import mfa, openid, sessions, sign_ins
 from iam.access.models import User
 from iam.access.rules import OPEN, needs
+from iam.access.tasks import record_locked_name
 from portal import attempts
 from portal.addresses import client_address
 
 log = logging.getLogger("portal.sign_in")
 
+NAME_LENGTH = 150
 PROVIDER = "provider"  # its name in settings.SOCIALACCOUNT_PROVIDERS
 
 
@@ -50,19 +52,28 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.user.is_authenticated and request.method != "POST":
         return HttpResponseRedirect(destination(request))
     if request.method != "POST":
-        return _page(request, error=_problem(request.GET.get("problem", "")))
+        return _page(request, error=problem_of(request.GET.get("problem", "")))
     name, address = request.POST.get("username", "").strip(), client_address(request)
     if wait := attempts.seconds_to_wait(name=name, address=address):
         return _refuse(_page(request, error=attempts.refusal(wait), status=429), wait)
     form = AuthenticationForm(request, request.POST)
     if not form.is_valid():
-        attempts.note_failure(name=name, address=address)
+        if attempts.note_failure(name=name, address=address):
+            _tell_lock_out(name, address)
         log.warning("Sign-in refused, from %s.", address)
         return _page(request, error=_("Name or password is wrong."), status=422)
     attempts.forget(name=name)
     login = Login(user=form.get_user(), redirect_url=destination(request))
     response: HttpResponse = perform_password_login(request, {"username": name}, login)
     return response
+
+
+def _tell_lock_out(name: str, address: str) -> None:
+    """Let a task look whose name it is: here, the time that it takes would tell whether it is somebody's."""
+    try:
+        record_locked_name.delay(name[:NAME_LENGTH], address)
+    except OperationalError:
+        log.exception("A name was locked; the ledger cannot be told, since the broker does not answer.")
 
 
 @needs(OPEN)
@@ -97,7 +108,8 @@ def take_second_step(request: HttpRequest, user: User) -> tuple[Any, str, int]:
         else:
             accepted = mfa.accept_code(user=user, code=request.POST.get("code", ""))
     except mfa.WrongAnswerError as wrong:
-        attempts.note_failure(name=name, address=address)
+        if attempts.note_failure(name=name, address=address):
+            sign_ins.record_lock_out(user=user, step="second-step", address=address)
         log.warning("Second step refused, person %d, from %s.", user.pk, address)
         return None, str(wrong), 422
     attempts.forget(name=name)
@@ -150,9 +162,9 @@ def provider(request: HttpRequest, provider_id: str = PROVIDER) -> HttpResponse:
     """Go to the identity provider and come back signed in. Raises Http404 when there is none."""
     if provider_id != PROVIDER or not settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]:
         raise Http404
-    if set(request.GET) - {"next"}:  # only sign-in, not the other processes of the library
+    if set(request.GET) - {"next", openid.AGAIN}:  # only sign-in, not the other processes of the library
         return HttpResponseRedirect(reverse("provider") + "?" + urlencode({"next": destination(request)}))
-    return _ask_provider(openid_connect.login, request)
+    return _ask_provider(OAuth2LoginView, request)
 
 
 @needs(OPEN)
@@ -162,12 +174,13 @@ def provider_back(request: HttpRequest, provider_id: str) -> HttpResponse:
     """Take the provider's answer. Raises Http404 when there is no such provider."""
     if provider_id != PROVIDER or not settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"]:
         raise Http404
-    return _ask_provider(openid_connect.callback, request)
+    return _ask_provider(OAuth2CallbackView, request)
 
 
-def _ask_provider(view: Callable[[HttpRequest, str], HttpResponse], request: HttpRequest) -> HttpResponse:
+def _ask_provider(view: type[OAuth2View], request: HttpRequest) -> HttpResponse:
+    ask: Callable[[HttpRequest], HttpResponse] = view.adapter_view(openid.VerifyingAdapter(request, PROVIDER))
     try:
-        return view(request, PROVIDER)
+        return ask(request)
     except (RequestException, KeyError, ValueError):  # it is away, or its answers are not what they should be
         log.exception("The identity provider gave no answer.")
         return HttpResponseRedirect(f"{reverse('sign-in')}?problem=provider")
@@ -178,10 +191,16 @@ def _refuse(response: HttpResponse, wait: int) -> HttpResponse:
     return response
 
 
-def _problem(word: str) -> str:
+def problem_of(word: str) -> str:
+    """Return the sentence for why a way to sign in led back, empty for none."""
     sentences = {
         "refused": _("This account may not sign in here. Ask an administrator."),
         "provider": _("The identity provider gave no answer. Try again."),
+        "unproven": _(
+            "The identity provider's answer could not be verified, so it was not accepted. Try again;"
+            " if it happens again, tell an administrator."
+        ),
+        "another": _("You signed in as somebody else at the identity provider. Sign in there as yourself."),
         "expired": _("This link is not valid any more."),
     }
     return sentences.get(word, "")
@@ -191,7 +210,7 @@ def _page(request: HttpRequest, *, error: str = "", status: int = 200) -> HttpRe
     target = request.POST.get("next") or request.GET.get("next", "")
     context = {
         "error": error,
-        "name": request.POST.get("username", "")[:150],
+        "name": request.POST.get("username", "")[:NAME_LENGTH],
         "next": target,
         "provider": settings.OIDC_NAME if settings.SOCIALACCOUNT_PROVIDERS["openid_connect"]["APPS"] else "",
         "provider_url": f"{reverse('provider')}?{urlencode({'next': target})}",
@@ -212,5 +231,5 @@ def destination(request: HttpRequest) -> str:
 @require_POST
 def sign_out(request: HttpRequest) -> HttpResponse:
     """End the session."""
-    logout(request)
+    sessions.sign_out(request)
     return redirect("sign-in")

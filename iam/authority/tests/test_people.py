@@ -14,6 +14,7 @@ from holding.models import Unit
 from holding.tests.factories import make_holding
 from iam.access.models import RoleBinding, User
 from iam.access.services import ensure_administrator
+from iam.access.tests.factories import make_person
 from iam.authority import matrix, people, services
 from iam.authority.models import Appointment, Decision
 from iam.authority.tests.factories import T0, ask, make_authority, who
@@ -139,3 +140,21 @@ def test_one_administrator_alone_does_not_satisfy_four_eyes(asker: str) -> None:
         services.decide(approval=approval, person=root, verdict=Decision.Verdict.APPROVE, at=T0)
     approval.refresh_from_db()
     assert approval.state == "pending"
+
+
+def test_a_file_of_people_names_each_address_in_use(tmp_path: Path) -> None:
+    make_authority()
+    make_person("other", email="Nora@claytom.example")
+    file = tmp_path / "people.yaml"
+    file.write_text(
+        "language: es\ndomain: claytom.example\npeople:\n"
+        "  - {username: nora, first_name: Nora, last_name: Rey}\n"
+        "  - {username: sol, first_name: Sol, last_name: Rey}\n"
+        "  - {username: Sol, first_name: Sol, last_name: Rey}\n"
+    )
+    with pytest.raises(CommandError) as refused:
+        load(str(file))
+    assert str(refused.value).splitlines()[1:] == [
+        "people[0].username: nora@claytom.example is the address of other already",
+        "people[2].username: Sol was named before",
+    ]
