@@ -153,8 +153,13 @@ def visible(*, pk: int, person: User, units: Units, at: datetime) -> Approval | 
 
 
 def recused(approval: Approval, at: datetime) -> set[int]:
-    """Return the ids of the people who are parties to an approval or have an interest in it."""
-    interested = Interest.objects.at(at).touching(approval.unit_id, approval.counterparty)
+    """Return the ids of the people who are parties to an approval, or had an interest in it since it was asked for.
+
+    At any time since then: else whoever has an interest would end it, decide, and declare it again.
+    """
+    interested = Interest.objects.during(approval.requested_at, at).touching(
+        approval.unit_id, approval.counterparty
+    )
     return {*approval.parties, *interested.values_list("person_id", flat=True)}
 
 

@@ -80,7 +80,7 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
         return allowed & ~Q(Exists(decided)) & ~self._recused(owner, at) & (Q(requester=None) | ~Q(requester=owner))
 
     def _recused(self, person: User, at: datetime) -> Q:
-        interests = Interest.objects.at(at).filter(person=person)
+        interests = Interest.objects.during(OuterRef("requested_at"), at).filter(person=person)
         return Q(parties__contains=[person.pk]) | Q(
             Exists(interests.touching(OuterRef("unit"), OuterRef("counterparty")))
         )

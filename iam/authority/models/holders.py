@@ -151,6 +151,15 @@ class Substitution(Effective):
 class InterestQuerySet(EffectiveQuerySet):
     """Reads of interests."""
 
+    def during(self, since: Any, until: datetime) -> Self:
+        """Return the interests that held at any time between these (`since` may be an outer query's column).
+
+        One that ended as it began never held.
+        """
+        return self.filter(
+            Q(valid_to=None) | (Q(valid_to__gt=since) & Q(valid_to__gt=F("valid_from"))), valid_from__lte=until
+        )
+
     def touching(self, unit: Any, counterparty: Any) -> Self:
         """Return the interests in a unit or a counterparty ("" is none): values, or an outer query's columns."""
         return self.filter(

@@ -30,6 +30,7 @@ from iam.authority.tests.factories import (
 
 pytestmark = pytest.mark.django_db
 NOW = T0 + HOUR
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(autouse=True)
@@ -439,7 +440,7 @@ def test_an_appointment_ends_once() -> None:
         ({"unit": "pricing"}, {}, False),
         ({"unit": "tax"}, {}, True),
         ({"unit": "tax"}, {"counterparty": "tax"}, False),
-        ({"counterparty": "Acme", "valid_to": NOW}, {"counterparty": "Acme"}, True),
+        ({"counterparty": "Acme", "valid_to": NOW}, {"counterparty": "Acme"}, False),
         ({"counterparty": "Acme", "valid_from": NOW + HOUR}, {"counterparty": "Acme"}, True),
         ({"counterparty": "Bolt"}, {"parties": ("dora",)}, False),
         ({"counterparty": "Bolt"}, {"parties": ("dani",)}, True),
@@ -454,6 +455,57 @@ def test_who_has_an_interest_or_is_a_party_is_recused(
     approval = ask(**asked)
     assert may(approval, "dora")[0] == allowed
     assert may(approval, "omar")[0] == allowed  # nor does anybody in their stead
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "allowed"),
+    [
+        (T0 - DAY, T0, True),  # it had ended when it was asked for
+        (T0 - DAY, T0 + MINUTE, False),
+        (T0 - DAY, NOW - MINUTE, False),
+        (T0 - DAY, NOW, False),
+        (T0 - DAY, NOW + HOUR, False),
+        (T0 - DAY, None, False),
+        (T0 + MINUTE, T0 + 2 * MINUTE, False),  # it began and ended meanwhile
+        (T0 + MINUTE, T0 + MINUTE, True),  # it never held
+        (NOW, None, False),
+        (NOW + MINUTE, None, True),
+    ],
+)
+@pytest.mark.parametrize("where", ["counterparty", "unit"])
+def test_an_interest_counts_if_it_held_at_any_time_since_it_was_asked_for(
+    where: str, start: datetime, end: datetime | None, allowed: bool
+) -> None:
+    thing: dict[str, Any] = {"counterparty": "Acme"} if where == "counterparty" else {"unit": unit_of("pricing")}
+    declared = interest("dora", valid_from=start, **thing)
+    if end is not None:
+        services.end_interest(interest=declared, actor="dora", at=end)
+    stand_in("dora", "omar")
+    lend("dora", "sara")
+    approval = ask(counterparty="Acme")
+    for name in ("dora", "omar", "sara"):
+        assert may(approval, name)[0] == allowed, name
+    if not allowed:
+        with pytest.raises(NotAllowedError, match="an interest in it"):
+            decide(approval, "dora")
+
+
+def test_who_ends_an_interest_decides_what_is_asked_for_afterwards() -> None:
+    declared = interest("dora", counterparty="Acme")
+    before = ask(counterparty="Acme")
+    services.end_interest(interest=declared, actor="dora", at=T0 + MINUTE)
+    after = ask(5, counterparty="Acme", matter="capex", at=T0 + 2 * MINUTE)
+    assert may(before, "dora", at=before.expires_at - MINUTE)[0] is False
+    assert may(after, "dora")[0] is True
+
+
+def test_a_member_who_ends_an_interest_while_the_body_votes_stays_out() -> None:
+    declared = interest("board1", counterparty="Acme")
+    approval = ask(0, matter="merger", counterparty="Acme")
+    services.end_interest(interest=declared, actor="board1", at=T0 + MINUTE)
+    assert may(approval, "board1")[0] is False
+    assert len(approval.levels.get().eligible) == 4
+    assert [decide(approval, name) for name in ("board2", "board3", "board4")] == ["pending", "pending", "approved"]
 
 
 def test_the_recused_are_no_members_of_the_body() -> None:
