@@ -15,6 +15,7 @@ from iam.authority.models import Appointment, Interest, Matter, Office
 
 KEY = re.compile(r"^[0-9a-f-]{36}$")
 NOTE = 2000
+MATRIX = 100_000  # characters
 
 
 class RequestForm(forms.Form):
@@ -144,3 +145,44 @@ class AppointmentForm(UnitForm):
     person = PersonField(label=gettext_lazy("Person (username)"), max_length=150)
     unit_label = gettext_lazy("Unit, for an office of units")
     field_order = ("office", "person", "unit", "valid_to")
+
+
+class DraftForm(forms.Form):
+    """A text of the matrix, typed or in a file."""
+
+    text = forms.CharField(
+        label=gettext_lazy("Rules (YAML)"),
+        max_length=MATRIX,
+        required=False,
+        strip=False,
+        widget=forms.Textarea({"rows": 20, "class": "code", "spellcheck": "false"}),
+    )
+    file: Any = forms.FileField(label=gettext_lazy("Or a file, in place of the text"), required=False)
+    reason = forms.CharField(label=gettext_lazy("Reason"), max_length=200)
+
+    def clean(self) -> dict[str, Any]:
+        """Take the text of the file, if there is one, and show it in place of what was typed."""
+        given = dict(super().clean() or {})
+        sent = given.get("file")
+        if sent is not None:
+            if sent.size > MATRIX:
+                raise forms.ValidationError(_("The file is too large."))
+            try:
+                given["text"] = sent.read().decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise forms.ValidationError(_("The file is not text in UTF-8.")) from error
+            self.data = self.data.copy()  # type: ignore[attr-defined]
+            self.data["text"] = given["text"]  # type: ignore[index]
+        if "text" in given and not given["text"].strip():
+            raise forms.ValidationError(_("Write the rules, or choose a file."))
+        return given
+
+
+class AdoptionForm(forms.Form):
+    """From when on a version is in force."""
+
+    day = forms.DateField(
+        label=gettext_lazy("In force from the day (UTC; empty: now)"),
+        required=False,
+        widget=forms.DateInput({"type": "date"}),
+    )

@@ -68,6 +68,8 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "authority": "authority.view",
     "my-authority": _form("authority.view"),
     "end-authority": _post("authority.view"),  # one's own
+    "draft-matrix": _form("authority.manage"),
+    "adopt-matrix": _form("authority.manage"),
     "appoint": _post("authority.manage"),
     "end-appointment": _post("authority.manage"),
     # sign-in: to strangers
@@ -119,6 +121,7 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "approval-api-detail": {"GET": "authority.view"},
     "approval-api-decide": _post("approvals.decide"),
     "approval-api-withdraw": _post("approvals.request"),
+    "approval-api-titles": {"GET": "approvals.decide"},
     # the administration, besides its lists
     "admin:index": "admin.use",
     "admin:login": "admin.use",
@@ -146,7 +149,7 @@ SEEN: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             "approval", "decide-approval", "withdraw-approval", "approval-api-detail", "approval-api-decide",
-            "approval-api-withdraw",
+            "approval-api-withdraw", "approval-api-titles",
         ),
         "authority.view",
     ),

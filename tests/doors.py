@@ -94,7 +94,7 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
     **dict.fromkeys(
         (
             "approval", "decide-approval", "withdraw-approval", "approval-api-detail", "approval-api-decide",
-            "approval-api-withdraw",
+            "approval-api-withdraw", "approval-api-titles",
         ),
         lambda planted, slug: [{"pk": one.pk} for one in planted[slug].approvals],
     ),
@@ -114,6 +114,7 @@ COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
     "access-role": lambda planted: {"slug": "viewer"},
     "access-role-detail": lambda planted: {"slug": "viewer"},
     "end-appointment": lambda planted: {"pk": _first(Appointment)},
+    "adopt-matrix": lambda planted: {"number": 1},
     "revoke-invitation": lambda planted: {"number": _first(Invitation)},
     "reset": lambda planted: {"number": "x", "token": "x"},
     "invitation": lambda planted: {"token": "x"},

@@ -28,6 +28,7 @@ from iam.authority.serializers import (
     AskSerializer,
     DecideSerializer,
     MatrixSerializer,
+    TitleSerializer,
     WithdrawSerializer,
 )
 
@@ -56,6 +57,7 @@ class ApprovalViewSet(ListModelMixin, GenericViewSet[Approval]):
         "create": "approvals.request",
         "decide": "approvals.decide",
         "withdraw": "approvals.request",
+        "titles": "approvals.decide",
     }
     serializer_class = ApprovalSerializer
     filterset_class = ApprovalFilter
@@ -100,10 +102,25 @@ class ApprovalViewSet(ListModelMixin, GenericViewSet[Approval]):
                 person=_person(request),
                 verdict=Decision.Verdict(given["verdict"]),
                 note=given["note"],
+                acting_as=given["acting_as"],
             )
         except ValueError as error:
             _refuse(error)
         return Response(self._shown(approval.pk))
+
+    @extend_schema(
+        summary="Read under which titles an approval may be decided",
+        parameters=[ID],
+        filters=False,
+        responses=TitleSerializer(many=True),
+    )
+    @action(detail=True, methods=["get"], pagination_class=None)
+    def titles(self, request: Request, pk: str) -> Response:
+        """Answer with the caller's titles that suffice: without a choice the first is taken."""
+        self.filter_queryset(Approval.objects.none())  # refuses parameters
+        approval = self._find(int(pk))
+        found: Any = services.titles(approval=approval, person=_person(request))
+        return Response(TitleSerializer(found, many=True).data)
 
     @extend_schema(
         summary="Withdraw an approval", parameters=[ID], request=WithdrawSerializer, responses=ApprovalSerializer

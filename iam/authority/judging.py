@@ -42,17 +42,28 @@ class Answer:
 
 
 def explain(
-    *, approval: Approval, person: User, acting_for: User | None = None, at: datetime | None = None
+    *,
+    approval: Approval,
+    person: User,
+    acting_for: User | None = None,
+    acting_as: str = "",
+    at: datetime | None = None,
 ) -> Answer:
-    """Say whether a person may decide an approval now, and why; with `acting_for`, only in that person's stead.
+    """Say whether a person may decide an approval now, and why.
 
+    With `acting_for`, only in that person's stead; with `acting_as`, only under the title of that key (`Hat.key`).
     The state is the one that `approval` was read with.
     """
     when = at or clock.now()
     levels = list(approval.levels.select_related("office"))
     if refusal := _refused_whatever_title(approval, person, when):
         return Answer(False, refusal)
-    titles = [hat for hat in hats(person, when) if _concerns(hat, approval, levels)]
+    held = [hat for hat in hats(person, when) if acting_as in {"", hat.key}]
+    if acting_as and not held:
+        return Answer(False, _("The person does not hold the title that was chosen."))
+    titles = [hat for hat in held if _concerns(hat, approval, levels)]
+    if acting_as and not titles:
+        return Answer(False, _("%(title)s This title does not decide it.") % {"title": _why(held[0])})
     if acting_for is not None:
         titles = [hat for hat in titles if hat.acting_for == acting_for]
     if not titles:
@@ -62,6 +73,15 @@ def explain(
         if not refusal:
             return Answer(True, _why(hat), hat)
     return Answer(False, refusals[0][0])
+
+
+def titles(*, approval: Approval, person: User, at: datetime) -> list[Hat]:
+    """Return the titles under which a person may decide an approval; without a choice the first is taken."""
+    if _refused_whatever_title(approval, person, at):
+        return []
+    levels = list(approval.levels.select_related("office"))
+    held = [hat for hat in hats(person, at) if _concerns(hat, approval, levels)]
+    return [hat for hat in sorted(held, key=_preference) if not _refused_under(hat, approval, at)]
 
 
 def _preference(hat: Hat) -> tuple[bool, bool, int]:

@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from holding.models import Unit
-from iam.authority.models import Approval, Decision, Level, MatrixVersion, Matter, Rule
+from iam.authority.models import Approval, Decision, Hat, Level, MatrixVersion, Matter, Rule
 
 
 class LevelSerializer(serializers.ModelSerializer[Level]):
@@ -76,6 +76,25 @@ class DecideSerializer(serializers.Serializer[Any]):
 
     verdict = serializers.ChoiceField(choices=Decision.Verdict.choices)
     note = serializers.CharField(max_length=2000, default="", allow_blank=True, help_text="A rejection needs one.")
+    acting_as = serializers.CharField(
+        max_length=60,
+        default="",
+        allow_blank=True,
+        help_text="Key of one of the caller's titles; empty: the first of them.",
+    )
+
+
+class TitleSerializer(serializers.Serializer[Hat]):
+    """A title under which the caller may decide an approval."""
+
+    key = serializers.CharField(help_text="What `acting_as` takes.")
+    office = serializers.CharField(source="appointment.office.slug")
+    unit = serializers.CharField(source="appointment.unit.slug", allow_null=True, default=None)
+    acting_for = serializers.CharField(
+        source="acting_for.username", allow_null=True, default=None, help_text="Whose office it is, if another's."
+    )
+    delegation = serializers.IntegerField(source="delegation.pk", allow_null=True, default=None)
+    substitution = serializers.IntegerField(source="substitution.pk", allow_null=True, default=None)
 
 
 class WithdrawSerializer(serializers.Serializer[Any]):

@@ -227,6 +227,28 @@ def test_who_stands_in_for_the_cfo_sees_and_decides_what_is_not_of_their_unit(si
     assert paula.get(f"/approvals/{group.pk}/").status_code == 200
 
 
+def test_who_has_several_titles_chooses_on_the_page(sign_in: SignIn) -> None:
+    approval = asked()
+    dora = sign_in("dora")
+    assert "Decide as" not in text(dora.get(f"/approvals/{approval.pk}/"))
+    absent = Substitution.objects.create(
+        person=who("dani"), substitute=who("dora"), reason="away",
+        valid_from=clock.now() - timedelta(days=1), recorded_by="test",
+    )  # fmt: skip
+    page = text(dora.get(f"/approvals/{approval.pk}/"))
+    key = f"substitution-{absent.pk}-{Appointment.objects.get(person=who('dani')).pk}"
+    assert f'<option value="{key}">Subsidiary director, standing in for dani</option>' in page
+    refused = decide(dora, approval, acting_as="office-999999", note="Kept")
+    assert refused.status_code == 422
+    assert "does not hold the title that was chosen" in text(refused)
+    assert "Kept</textarea>" in text(refused)
+    unsure = decide(dora, approval, "reject", acting_as=key)
+    assert f'<option value="{key}" selected>' in text(unsure)
+    assert decide(dora, approval, acting_as=key).status_code == 302
+    assert approval.decisions.get().acting_for == who("dani")
+    assert "for dani" in text(dora.get(f"/approvals/{approval.pk}/"))
+
+
 # --- asking ------------------------------------------------------------------------------------------------
 
 

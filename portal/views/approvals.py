@@ -21,6 +21,7 @@ from portal.keyset import page, position
 from portal.views.answers import answer, with_query
 
 PAGE_SIZE = 50
+TITLE = 60  # characters of a title's key
 
 
 @needs("authority.view")
@@ -72,7 +73,13 @@ def decide(request: HttpRequest, pk: int) -> HttpResponse:
         mistake = _("What is approved is carried out at once. Confirm that you want it.")
         return _dossier(request, pk, error=mistake, status=422)
     try:
-        done = services.decide(approval=approval, person=person, verdict=Decision.Verdict(verdict), note=note)
+        done = services.decide(
+            approval=approval,
+            person=person,
+            verdict=Decision.Verdict(verdict),
+            note=note,
+            acting_as=request.POST.get("acting_as", "")[:TITLE],
+        )
     except ValueError as error:
         return _dossier(request, pk, error=str(error), status=422)
     messages.success(
@@ -104,6 +111,7 @@ def _dossier(request: HttpRequest, pk: int, *, error: str = "", status: int = 20
         "approval": data.approval,
         "error": error,
         "note": request.POST.get("note", "")[:NOTE],
+        "acting_as": request.POST.get("acting_as", ""),
         "may_decide": data.answer.allowed and may.has("approvals.decide"),
         "may_withdraw": data.mine and data.pending and may.has("approvals.request"),
     }

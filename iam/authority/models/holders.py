@@ -215,6 +215,15 @@ class Hat:
         """Whose authority it is, when it is somebody else's."""
         return self.appointment.person if self.delegation or self.substitution else None
 
+    @property
+    def key(self) -> str:
+        """What a person chooses it by among several: `office-7`, `delegation-3`, `substitution-2-7`."""
+        if self.delegation:
+            return f"delegation-{self.delegation.pk}"
+        if self.substitution:
+            return f"substitution-{self.substitution.pk}-{self.appointment.pk}"
+        return f"office-{self.appointment.pk}"
+
 
 def hats(person: User, at: datetime) -> Iterator[Hat]:
     """Yield every title under which a person may decide at that time, their own first."""

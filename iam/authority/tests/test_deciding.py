@@ -1,5 +1,6 @@
 """Who may decide: four eyes, splitting, delegation, substitution, terms, conflicts, bodies. The answer says why."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from audit.models import LedgerEntry
 from iam.access.models import User
 from iam.authority import services
 from iam.authority.models import Approval, Delegation, Interest, Substitution
@@ -380,6 +382,72 @@ def test_a_substitution_is_refused_for_oneself_and_beside_another(person: str, b
     with pytest.raises(HolderError):
         stand_in(person, by, valid_from=T0)
     stand_in("paula", "sara", valid_from=T0 + DAY)
+
+
+# --- a choice of title -------------------------------------------------------------------------------------
+
+
+def keys(approval: Approval, name: str) -> list[str]:
+    return [hat.key for hat in services.titles(approval=approval, person=who(name), at=NOW)]
+
+
+def decide_as(approval: Approval, name: str, key: str) -> str:
+    return services.decide(approval=approval, person=who(name), verdict=YES, acting_as=key, at=NOW).state
+
+
+def test_who_has_several_titles_chooses_one() -> None:
+    lent, absent = lend("dani", "dora"), stand_in("dani", "dora")
+    own, other = f"office-{office_of('dora').pk}", f"substitution-{absent.pk}-{office_of('dani').pk}"
+    approval = ask(matter="payment-release")
+    assert keys(approval, "dora")[0] == own
+    assert set(keys(approval, "dora")) == {own, f"delegation-{lent.pk}", other}
+    assert decide_as(approval, "dora", other) == "pending"
+    given = approval.decisions.get()
+    assert (given.acting_for, given.substitution, given.delegation) == (who("dani"), absent, None)
+    entry = LedgerEntry.objects.filter(action="approval.decide").latest("pk")
+    details = json.loads(bytes(entry.body))["details"]
+    assert (details["title"], details["acting_for"]) == (other, "dani")
+    assert keys(approval, "dora") == []
+
+
+def test_without_a_choice_the_own_office_is_taken() -> None:
+    lend("dani", "dora")
+    approval = ask()
+    assert decide_as(approval, "dora", "") == "approved"
+    assert approval.decisions.get().delegation is None
+
+
+@pytest.mark.parametrize(
+    ("title", "sentence"),
+    [
+        (lambda: f"office-{office_of('dani').pk}", "does not hold the title"),
+        (lambda: "office-x", "does not hold the title"),
+        (lambda: f"delegation-{lend('carla', 'dora').pk}", "This title does not decide it"),
+        (
+            lambda: f"delegation-{lend('dani', 'dora', matters=['opex-budgeted'], limit=Decimal(100)).pk}",
+            "above the limit of the delegation",
+        ),
+        (lambda: f"delegation-{lend('dani', 'dora', matters=['capex']).pk}", "This title does not decide it"),
+        (lambda: f"delegation-{lend('dani', 'dora', valid_to=T0).pk}", "does not hold the title"),
+        (lambda: f"substitution-{stand_in('rita', 'dora').pk}-1", "does not hold the title"),
+    ],
+)
+def test_a_title_that_is_not_theirs_or_does_not_suffice_is_refused(title: Callable[[], str], sentence: str) -> None:
+    key = title()
+    approval = ask()
+    assert key not in keys(approval, "dora")
+    with pytest.raises(NotAllowedError, match=sentence):
+        decide_as(approval, "dora", key)
+    assert not approval.decisions.exists()
+
+
+def test_a_title_does_not_lift_what_holds_for_the_person() -> None:
+    lent = lend("dani", "dora")
+    interest("dora", counterparty="Acme")
+    approval = ask(counterparty="Acme")
+    assert keys(approval, "dora") == []
+    with pytest.raises(NotAllowedError, match="an interest"):
+        decide_as(approval, "dora", f"delegation-{lent.pk}")
 
 
 # --- terms -------------------------------------------------------------------------------------------------
