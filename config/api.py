@@ -8,7 +8,16 @@ from audit.api import LedgerViewSet
 from holding.api import SeatViewSet, UnitViewSet
 from iam.access.api import BindingViewSet, PersonViewSet, RoleViewSet
 from iam.access.rules import CLEARED
-from iam.authority.api import ApprovalViewSet, MatrixView
+from iam.authority.api import (
+    AppointmentViewSet,
+    ApprovalViewSet,
+    DelegationViewSet,
+    InterestViewSet,
+    MatrixView,
+    OfficeViewSet,
+    SubstitutionViewSet,
+    VersionViewSet,
+)
 from portal.api import NotFoundView, OverviewView
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
@@ -31,6 +40,12 @@ router.register("iam/bindings", BindingViewSet, basename="binding")
 router.register("iam/roles", RoleViewSet, basename="access-role")
 router.register("iam/people", PersonViewSet, basename="person")
 router.register("approvals", ApprovalViewSet, basename="approval-api")
+router.register("authority/matrix/versions", VersionViewSet, basename="matrix-version")
+router.register("authority/offices", OfficeViewSet, basename="office")
+router.register("authority/appointments", AppointmentViewSet, basename="appointment")
+router.register("authority/delegations", DelegationViewSet, basename="delegation")
+router.register("authority/substitutions", SubstitutionViewSet, basename="substitution")
+router.register("authority/interests", InterestViewSet, basename="interest")
 
 urlpatterns = [
     path("schema/", SchemaView.as_view(), name="api-schema"),

@@ -379,6 +379,8 @@ SPECTACULAR_SETTINGS = {
         "ApprovalStateEnum": "iam.authority.models.Approval.State",
         "KindEnum": "holding.models.Unit.Kind",
         "AccountKindEnum": "iam.access.models.User.Kind",
+        "InterestKindEnum": "iam.authority.models.Interest.Kind",
+        "OfficeScopeEnum": "iam.authority.models.Office.Scope",
     },
 }
 

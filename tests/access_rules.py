@@ -122,6 +122,22 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "approval-api-decide": _post("approvals.decide"),
     "approval-api-withdraw": _post("approvals.request"),
     "approval-api-titles": {"GET": "approvals.decide"},
+    "matrix-version-list": {"GET": "authority.view", "POST": "authority.manage"},
+    "matrix-version-detail": {"GET": "authority.view"},
+    "matrix-version-adopt": _post("authority.manage"),
+    "office-list": "authority.view",
+    "appointment-list": {"GET": "authority.view", "POST": "authority.manage"},
+    "appointment-detail": {"GET": "authority.view"},
+    "appointment-end": _post("authority.manage"),
+    **{
+        name: rule
+        for kind, end in (("delegation", "revoke"), ("substitution", "end"), ("interest", "end"))
+        for name, rule in {
+            f"{kind}-list": _form("authority.view"),  # one's own are made
+            f"{kind}-detail": {"GET": "authority.view"},
+            f"{kind}-{end}": _post("authority.view"),  # and ended
+        }.items()
+    },
     # the administration, besides its lists
     "admin:index": "admin.use",
     "admin:login": "admin.use",
@@ -149,7 +165,9 @@ SEEN: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             "approval", "decide-approval", "withdraw-approval", "approval-api-detail", "approval-api-decide",
-            "approval-api-withdraw", "approval-api-titles",
+            "approval-api-withdraw", "approval-api-titles", "appointment-detail", "appointment-end",
+            "delegation-detail", "delegation-revoke", "substitution-detail", "substitution-end", "interest-detail",
+            "interest-end",
         ),
         "authority.view",
     ),

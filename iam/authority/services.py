@@ -19,7 +19,7 @@ from audit import services as audit
 from holding import clock
 from holding.scope import EVERYTHING, Units, opened
 from iam.access.models import User
-from iam.authority import actions, asking, judging, matrix, offices, people, proposals, reading, telling
+from iam.authority import actions, asking, judging, matrix, offices, people, proposals, reading, seen, telling
 from iam.authority.models import Approval, Decision, Hat, Level, Rule
 
 log = logging.getLogger(__name__)
@@ -43,10 +43,18 @@ end_substitution = offices.end_substitution
 declare_interest = offices.declare_interest
 end_interest = offices.end_interest
 load_people = people.load_people
+holders = seen.holders
+lendable = seen.lendable
+not_ended = seen.not_ended
+appointments_seen = seen.appointments
+delegations_seen = seen.delegations
+substitutions_seen = seen.substitutions
+interests_seen = seen.interests
 
 Request = asking.Request
 Preview = asking.Preview
 Answer = judging.Answer
+Mine = seen.Mine
 Rejudgement = judging.Rejudgement
 Change = proposals.Change
 Proposal = proposals.Proposal
@@ -56,12 +64,19 @@ KeyInUseError = asking.KeyInUseError
 MatrixError = reading.MatrixError
 NotAdopterError = matrix.NotAdopterError
 HolderError = offices.HolderError
+NotHolderError = offices.NotHolderError
 PeopleError = people.PeopleError
 SOURCE = telling.SOURCE
 
 
 class NotAllowedError(ValueError):
     """The person may not do this to the approval; the text says why."""
+
+
+def mine(*, person: User, at: datetime) -> Mine:
+    """Return what a person holds, lent and declared, of whatever unit."""
+    with opened(EVERYTHING):
+        return seen.mine(person=person, at=at)
 
 
 # --- asking ------------------------------------------------------------------------------------------------

@@ -234,7 +234,7 @@ def hats(person: User, at: datetime) -> Iterator[Hat]:
     valid = Appointment.objects.in_office(at).filter(
         Q(person=person) | Q(pk__in=lent.values("appointment")) | Q(person__in=replaced.values("person"))
     )
-    appointments = list(valid.select_related("office", "person").order_by("-id"))
+    appointments = list(valid.select_related("office", "person", "unit").order_by("-id"))
     for appointment in appointments:
         if appointment.person_id == person.pk:
             yield Hat(appointment)
