@@ -15,6 +15,7 @@ from iam.authority.models import Appointment, Interest, Matter, Office
 
 KEY = re.compile(r"^[0-9a-f-]{36}$")
 NOTE = 2000
+EURO = "EUR"
 MATRIX = 100_000  # characters
 
 
@@ -28,9 +29,25 @@ class RequestForm(forms.Form):
         Unit.objects.none(), to_field_name="slug", label=gettext_lazy("Unit"), empty_label=None
     )
     value = forms.DecimalField(
-        label=gettext_lazy("Value, in the matter's measure (amounts in EUR)"),
+        label=gettext_lazy("Value, in the matter's measure"),
         min_value=Decimal(0), max_digits=20, decimal_places=4,
     )  # fmt: skip
+    currency = forms.RegexField(
+        r"^\s*[A-Za-z]{3}\s*$",
+        label=gettext_lazy("Currency, of an amount"),
+        initial=EURO,
+        max_length=10,
+        required=False,
+    )
+    fx_rate = forms.DecimalField(
+        label=gettext_lazy("EUR for one of the currency, if it is another"),
+        required=False, min_value=Decimal("0.00000001"), max_digits=18, decimal_places=8,
+    )  # fmt: skip
+    fx_on = forms.DateField(
+        label=gettext_lazy("Day of the rate (empty: today)"),
+        required=False,
+        widget=forms.DateInput({"type": "date"}),
+    )
     title = forms.CharField(label=gettext_lazy("What is asked for"), max_length=200)
     counterparty = forms.CharField(label=gettext_lazy("Counterparty, if any"), max_length=200, required=False)
     reason = forms.CharField(
@@ -45,6 +62,22 @@ class RequestForm(forms.Form):
         offered = Unit.objects.order_by("position")
         field: Any = self.fields["unit"]
         field.queryset = offered if units is None else offered.filter(pk__in=units)
+
+    def clean_currency(self) -> str:
+        """Return the currency in capital letters."""
+        return str(self.cleaned_data["currency"]).strip().upper() or EURO
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for the rate of a currency that is not the euro; of what is no amount it does not count."""
+        given = dict(super().clean() or {})
+        matter = given.get("matter")
+        amount = matter is not None and matter.measure == Matter.Measure.AMOUNT
+        given["foreign"] = foreign = amount and given.get("currency", EURO) != EURO
+        if foreign and given.get("fx_rate") is None and "fx_rate" not in self.errors:
+            self.add_error("fx_rate", _("Write how many euros one of the currency is."))
+        if not foreign:
+            given["currency"], given["fx_rate"], given["fx_on"] = EURO, Decimal(1), None
+        return given
 
     def clean_key(self) -> str:
         """Return the key that makes the same form, sent twice, one request."""
