@@ -13,7 +13,16 @@ from iam.access.api_invitations import InvitationViewSet
 from iam.access.api_reviews import ReviewItemViewSet, ReviewViewSet
 from iam.access.api_roles import GroupViewSet, RoleViewSet
 from iam.access.rules import CLEARED
-from iam.authority.api import ApprovalViewSet, MatrixView
+from iam.authority.api import (
+    AppointmentViewSet,
+    ApprovalViewSet,
+    DelegationViewSet,
+    InterestViewSet,
+    MatrixView,
+    OfficeViewSet,
+    SubstitutionViewSet,
+    VersionViewSet,
+)
 from portal.api import NotFoundView, OverviewView
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
@@ -44,6 +53,12 @@ router.register("iam/reviews", ReviewViewSet, basename="review")
 router.register("iam/reviews/(?P<review>[0-9]{1,18})/items", ReviewItemViewSet, basename="review-item")
 router.register("iam/invitations", InvitationViewSet, basename="open-invitation")
 router.register("approvals", ApprovalViewSet, basename="approval-api")
+router.register("authority/matrix/versions", VersionViewSet, basename="matrix-version")
+router.register("authority/offices", OfficeViewSet, basename="office")
+router.register("authority/appointments", AppointmentViewSet, basename="appointment")
+router.register("authority/delegations", DelegationViewSet, basename="delegation")
+router.register("authority/substitutions", SubstitutionViewSet, basename="substitution")
+router.register("authority/interests", InterestViewSet, basename="interest")
 
 urlpatterns = [
     path("schema/", SchemaView.as_view(), name="api-schema"),

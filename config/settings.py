@@ -387,6 +387,8 @@ SPECTACULAR_SETTINGS = {
         "ServiceKindEnum": "iam.access.serializers_accounts.ACCOUNT_KINDS",
         "VerdictEnum": "iam.authority.models.Decision.Verdict",
         "ReviewVerdictEnum": "iam.access.models.ReviewItem.Verdict",
+        "InterestKindEnum": "iam.authority.models.Interest.Kind",
+        "OfficeScopeEnum": "iam.authority.models.Office.Scope",
     },
 }
 

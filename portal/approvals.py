@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 from holding import scope
 from iam.access.models import User
 from iam.authority import services
-from iam.authority.models import Approval, Decision, Level
+from iam.authority.models import Approval, Decision, Hat, Level
 
 SHOWN = 50  # of what waits, and of what was asked for
 VIEW = "authority.view"
@@ -75,6 +75,7 @@ class Dossier:
 
     approval: Approval
     answer: services.Answer
+    titles: list[Hat]
     mine: bool
     levels: list[tuple[Level, list[User]]]
     decisions: list[Decision]
@@ -107,6 +108,7 @@ def dossier(approval: Approval, person: User, *, at: datetime) -> Dossier:
         return Dossier(
             approval=approval,
             answer=services.explain(approval=approval, person=person, at=at),
+            titles=services.titles(approval=approval, person=person, at=at),
             mine=approval.requester_id == person.pk,
             levels=[(level, [people[pk] for pk in level.eligible if pk in people]) for level in levels],
             decisions=decisions,

@@ -1,24 +1,9 @@
-"""The delegation of authority as a person sees it: the matrix of a version, who holds office, one's own titles."""
+"""The matrix of a version as a table: matters by offices."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
-from datetime import datetime
 
-from django.db.models import Q, QuerySet
-
-from iam.access.models import User
-from iam.authority.models import (
-    Appointment,
-    Delegation,
-    Hat,
-    Interest,
-    MatrixVersion,
-    Matter,
-    Office,
-    Rule,
-    Substitution,
-)
-from iam.authority.models.holders import hats
+from iam.authority.models import MatrixVersion, Matter, Office, Rule
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,47 +62,3 @@ def _by_rank(offices: Iterable[Office]) -> dict[int, list[Office]]:
     for office in offices:
         ranks.setdefault(office.rank, {})[office.pk] = office
     return {rank: sorted(found.values(), key=lambda one: one.slug) for rank, found in ranks.items()}
-
-
-def holders(*, at: datetime, unit: str, units: frozenset[int] | None) -> QuerySet[Appointment]:
-    """Return who holds the offices of the group and, of those units that are in view, of the one named."""
-    of_units = Q(unit__slug=unit) if units is None else Q(unit__slug=unit, unit__in=units)
-    return (
-        Appointment.objects.at(at)
-        .filter(Q(unit=None) | of_units)
-        .select_related("office", "person", "unit")
-        .order_by("-office__rank", "office__slug", "person__last_name")
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class Mine:
-    """What a person holds, lent, was lent and declared; what has ended is left out."""
-
-    hats: list[Hat]
-    lent: list[Delegation]
-    absences: list[Substitution]
-    interests: list[Interest]
-
-
-def mine(person: User, *, at: datetime) -> Mine:
-    """Read a person's own authority."""
-    open_ended = Q(valid_to=None) | Q(valid_to__gt=at)
-    return Mine(
-        hats=list(hats(person, at)),
-        lent=list(
-            Delegation.objects.filter(open_ended, delegator=person).select_related("person", "appointment__office")
-        ),
-        absences=list(Substitution.objects.filter(open_ended, person=person).select_related("substitute")),
-        interests=list(Interest.objects.filter(open_ended, person=person).select_related("unit")),
-    )
-
-
-def lendable(person: User, *, at: datetime) -> QuerySet[Appointment]:
-    """Return the appointments that a person may lend: their own, but for seats in bodies."""
-    return (
-        Appointment.objects.in_office(at)
-        .filter(person=person)
-        .exclude(office__scope=Office.Scope.BODY)
-        .select_related("office", "unit")
-    )

@@ -15,6 +15,8 @@ from iam.authority.models import Appointment, Interest, Matter, Office
 
 KEY = re.compile(r"^[0-9a-f-]{36}$")
 NOTE = 2000
+EURO = "EUR"
+MATRIX = 100_000  # characters
 
 
 class RequestForm(forms.Form):
@@ -27,9 +29,25 @@ class RequestForm(forms.Form):
         Unit.objects.none(), to_field_name="slug", label=gettext_lazy("Unit"), empty_label=None
     )
     value = forms.DecimalField(
-        label=gettext_lazy("Value, in the matter's measure (amounts in EUR)"),
+        label=gettext_lazy("Value, in the matter's measure"),
         min_value=Decimal(0), max_digits=20, decimal_places=4,
     )  # fmt: skip
+    currency = forms.RegexField(
+        r"^\s*[A-Za-z]{3}\s*$",
+        label=gettext_lazy("Currency, of an amount"),
+        initial=EURO,
+        max_length=10,
+        required=False,
+    )
+    fx_rate = forms.DecimalField(
+        label=gettext_lazy("EUR for one of the currency, if it is another"),
+        required=False, min_value=Decimal("0.00000001"), max_digits=18, decimal_places=8,
+    )  # fmt: skip
+    fx_on = forms.DateField(
+        label=gettext_lazy("Day of the rate (empty: today)"),
+        required=False,
+        widget=forms.DateInput({"type": "date"}),
+    )
     title = forms.CharField(label=gettext_lazy("What is asked for"), max_length=200)
     counterparty = forms.CharField(label=gettext_lazy("Counterparty, if any"), max_length=200, required=False)
     reason = forms.CharField(
@@ -44,6 +62,22 @@ class RequestForm(forms.Form):
         offered = Unit.objects.order_by("position")
         field: Any = self.fields["unit"]
         field.queryset = offered if units is None else offered.filter(pk__in=units)
+
+    def clean_currency(self) -> str:
+        """Return the currency in capital letters."""
+        return str(self.cleaned_data["currency"]).strip().upper() or EURO
+
+    def clean(self) -> dict[str, Any]:
+        """Ask for the rate of a currency that is not the euro; of what is no amount it does not count."""
+        given = dict(super().clean() or {})
+        matter = given.get("matter")
+        amount = matter is not None and matter.measure == Matter.Measure.AMOUNT
+        given["foreign"] = foreign = amount and given.get("currency", EURO) != EURO
+        if foreign and given.get("fx_rate") is None and "fx_rate" not in self.errors:
+            self.add_error("fx_rate", _("Write how many euros one of the currency is."))
+        if not foreign:
+            given["currency"], given["fx_rate"], given["fx_on"] = EURO, Decimal(1), None
+        return given
 
     def clean_key(self) -> str:
         """Return the key that makes the same form, sent twice, one request."""
@@ -144,3 +178,44 @@ class AppointmentForm(UnitForm):
     person = PersonField(label=gettext_lazy("Person (username)"), max_length=150)
     unit_label = gettext_lazy("Unit, for an office of units")
     field_order = ("office", "person", "unit", "valid_to")
+
+
+class DraftForm(forms.Form):
+    """A text of the matrix, typed or in a file."""
+
+    text = forms.CharField(
+        label=gettext_lazy("Rules (YAML)"),
+        max_length=MATRIX,
+        required=False,
+        strip=False,
+        widget=forms.Textarea({"rows": 20, "class": "code", "spellcheck": "false"}),
+    )
+    file: Any = forms.FileField(label=gettext_lazy("Or a file, in place of the text"), required=False)
+    reason = forms.CharField(label=gettext_lazy("Reason"), max_length=200)
+
+    def clean(self) -> dict[str, Any]:
+        """Take the text of the file, if there is one, and show it in place of what was typed."""
+        given = dict(super().clean() or {})
+        sent = given.get("file")
+        if sent is not None:
+            if sent.size > MATRIX:
+                raise forms.ValidationError(_("The file is too large."))
+            try:
+                given["text"] = sent.read().decode("utf-8-sig")
+            except UnicodeDecodeError as error:
+                raise forms.ValidationError(_("The file is not text in UTF-8.")) from error
+            self.data = self.data.copy()  # type: ignore[attr-defined]
+            self.data["text"] = given["text"]  # type: ignore[index]
+        if "text" in given and not given["text"].strip():
+            raise forms.ValidationError(_("Write the rules, or choose a file."))
+        return given
+
+
+class AdoptionForm(forms.Form):
+    """From when on a version is in force."""
+
+    day = forms.DateField(
+        label=gettext_lazy("In force from the day (UTC; empty: now)"),
+        required=False,
+        widget=forms.DateInput({"type": "date"}),
+    )

@@ -28,10 +28,10 @@ from django.utils import timezone
 from django.utils.crypto import constant_time_compare
 
 from holding.models import Unit
-from holding.scope import EVERYTHING, VIEW, assumed, opened
+from holding.scope import EVERYTHING, VIEW, Units, assumed, opened
 from iam.access.grants import open_for
 from iam.access.models import User
-from portal.versions import narrowed, versions
+from portal.versions import APPROVALS_OF, approvals, narrowed, versions
 
 log = logging.getLogger("portal.live")
 
@@ -53,12 +53,14 @@ class Listener:
     ends: float
     slugs: frozenset[str] | None = None  # of the units in view; None for all
     ledger: bool = True
+    approvals: frozenset[str] | None = None  # of the units whose approvals are in view; None for all
 
     def hears(self, found: Mapping[str, str]) -> dict[str, str]:
         """Return the versions that the listener may know."""
-        if self.slugs is None and self.ledger:
-            return dict(found)
-        return narrowed(found, self.slugs, ledger=self.ledger)
+        everything = self.slugs is None and self.ledger
+        heard = dict(found) if everything else narrowed(found, self.slugs, ledger=self.ledger)
+        whole = {topic: version for topic, version in heard.items() if not topic.startswith(APPROVALS_OF)}
+        return {**whole, "approvals": approvals(found, self.approvals)}
 
 
 class Hub:
@@ -282,13 +284,16 @@ def find_listener(key: str) -> Listener | None:
         given = open_for(person)
         if not given.has(VIEW):
             return None
-        units = given.units()
         with assumed(given):
-            slugs = None if units is None else frozenset(Unit.objects.values_list("slug", flat=True))
+            slugs, decided = (_slugs(given.units(code)) for code in (VIEW, "authority.view"))
         ends = float(session.get_expiry_date().timestamp())
-        return Listener(ends=ends, slugs=slugs, ledger=given.has("ledger.view"))
+        return Listener(ends=ends, slugs=slugs, ledger=given.has("ledger.view"), approvals=decided)
     finally:
         connections.close_all()
+
+
+def _slugs(units: Units) -> frozenset[str] | None:
+    return None if units is None else frozenset(Unit.objects.filter(pk__in=units).values_list("slug", flat=True))
 
 
 def _person_of(session: SessionBase) -> User | None:

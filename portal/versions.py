@@ -11,6 +11,9 @@ from subsidiaries.replacement.models import STALE_AFTER
 # KPIs and presence move all the time: they are signalled at most once in so many seconds.
 KPI_STEP = 15
 PRESENCE_STEP = 10
+# What is due becomes overdue, and what waits for somebody may be of a unit that they do not see.
+APPROVAL_STEP = 20
+APPROVALS_OF = "approvals:"
 
 # What a unit's page depends on besides KPIs: live agents, divisions heard of, replacements and how many of them
 # are not live yet, incidents and how many of them are open. About 900 rows of the census, 181 divisions; the rest
@@ -41,16 +44,30 @@ WHOLE = """
     select (select max(id) from audit_ledgerentry),
            (select extract(epoch from max(minute))::bigint from performance_kpiminute)
 """
+# What the inbox depends on: open requests by unit, how many there are, who may decide them and what was decided.
+# Few rows, by two partial indexes.
+APPROVALS = """
+    select u.slug, count(*), count(*) filter (where a.state = 'pending'), max(a.id),
+           sum((select count(*) from authority_level l where l.approval_id = a.id)),
+           sum((select count(*) from authority_decision d where d.approval_id = a.id))
+      from authority_approval a join holding_unit u on u.id = a.unit_id
+     where a.state = 'pending' or (a.state = 'approved' and a.action <> '')
+     group by 1 order by 1
+"""
 
 
 def versions(now: datetime) -> dict[str, str]:
-    """Return the version of each topic: `overview`, `activity`, `arp`, `org`, and `unit:<slug>` for each unit.
+    """Return the version of each topic: `overview`, `activity`, `arp`, `org`, `approvals`, and `unit:<slug>`.
+
+    Each unit has one, and those in which something waits one more, `approvals:<slug>`.
 
     A part of a page is asked for again when the version of one of its topics has changed.
     """
     with connection.cursor() as cursor:
         cursor.execute(UNITS, {"since": now - STALE_AFTER})
         units = {slug: _digest(facts) for slug, *facts in cursor.fetchall()}
+        cursor.execute(APPROVALS)
+        open_in = {f"{APPROVALS_OF}{slug}": _digest(facts) for slug, *facts in cursor.fetchall()}
         cursor.execute(WHOLE)
         entry, minute = cursor.fetchone() or (None, None)
     second = int(now.timestamp())
@@ -62,6 +79,8 @@ def versions(now: datetime) -> dict[str, str]:
         "activity": f"{whole}.{entry}",
         "arp": whole,
         "org": f"{whole}.{second // PRESENCE_STEP}",
+        "approvals": f"{_digest(open_in)}.{second // APPROVAL_STEP}",
+        **open_in,
         **{f"unit:{slug}": f"{facts}.{kpis}" for slug, facts in units.items()},
     }
 
@@ -83,6 +102,14 @@ def narrowed(found: Mapping[str, str], slugs: Collection[str] | None, *, ledger:
         "org": f"{own}.{org}",
         **units,
     }
+
+
+def approvals(found: Mapping[str, str], slugs: Collection[str] | None) -> str:
+    """Return of the topic `approvals` what somebody may notice who sees those of these units (None: of all)."""
+    if slugs is None:
+        return found.get("approvals", "")
+    own = {slug: found.get(f"{APPROVALS_OF}{slug}", "") for slug in sorted(slugs)}
+    return f"{_digest(own)}.{found.get('approvals', '').partition('.')[2]}"
 
 
 def _digest(facts: object) -> str:

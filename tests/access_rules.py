@@ -77,6 +77,8 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "authority": "authority.view",
     "my-authority": _form("authority.view"),
     "end-authority": _post("authority.view"),  # one's own
+    "draft-matrix": _form("authority.manage"),
+    "adopt-matrix": _form("authority.manage"),
     "appoint": _post("authority.manage"),
     "end-appointment": _post("authority.manage"),
     # sign-in: to strangers
@@ -148,6 +150,23 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "approval-api-detail": {"GET": "authority.view"},
     "approval-api-decide": _post("approvals.decide"),
     "approval-api-withdraw": _post("approvals.request"),
+    "approval-api-titles": {"GET": "approvals.decide"},
+    "matrix-version-list": {"GET": "authority.view", "POST": "authority.manage"},
+    "matrix-version-detail": {"GET": "authority.view"},
+    "matrix-version-adopt": _post("authority.manage"),
+    "office-list": "authority.view",
+    "appointment-list": {"GET": "authority.view", "POST": "authority.manage"},
+    "appointment-detail": {"GET": "authority.view"},
+    "appointment-end": _post("authority.manage"),
+    **{
+        name: rule
+        for kind, end in (("delegation", "revoke"), ("substitution", "end"), ("interest", "end"))
+        for name, rule in {
+            f"{kind}-list": _form("authority.view"),  # one's own are made
+            f"{kind}-detail": {"GET": "authority.view"},
+            f"{kind}-{end}": _post("authority.view"),  # and ended
+        }.items()
+    },
     # the administration, besides its lists
     "admin:index": "admin.use",
     "admin:login": "admin.use",
@@ -182,7 +201,9 @@ SEEN: Final[Mapping[str, str]] = {
     **dict.fromkeys(
         (
             "approval", "decide-approval", "withdraw-approval", "approval-api-detail", "approval-api-decide",
-            "approval-api-withdraw",
+            "approval-api-withdraw", "approval-api-titles", "appointment-detail", "appointment-end",
+            "delegation-detail", "delegation-revoke", "substitution-detail", "substitution-end", "interest-detail",
+            "interest-end",
         ),
         "authority.view",
     ),

@@ -17,7 +17,7 @@ from django.urls import URLPattern, URLResolver, get_resolver, reverse
 from holding.models import Unit
 from holding.scope import VIEW
 from iam.access.models import AccessReview, EmergencyAccess, Invitation
-from iam.authority.models import Appointment, Delegation
+from iam.authority.models import Appointment, Delegation, Interest, Substitution
 from portal.agents import address
 from tests.access_rules import CLOSED, KEPT, LISTS, ROUTES, SEEN, Rule
 from tests.planted import Planted
@@ -122,10 +122,21 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
     **dict.fromkeys(
         (
             "approval", "decide-approval", "withdraw-approval", "approval-api-detail", "approval-api-decide",
-            "approval-api-withdraw",
+            "approval-api-withdraw", "approval-api-titles",
         ),
         lambda planted, slug: [{"pk": one.pk} for one in planted[slug].approvals],
     ),
+    **dict.fromkeys(
+        ("appointment-detail", "appointment-end"), lambda planted, slug: _held(Appointment, planted, slug),
+    ),
+    **dict.fromkeys(
+        ("delegation-detail", "delegation-revoke"),
+        lambda planted, slug: _held(Delegation, planted, slug, "delegator"),
+    ),
+    **dict.fromkeys(
+        ("substitution-detail", "substitution-end"), lambda planted, slug: _held(Substitution, planted, slug),
+    ),
+    **dict.fromkeys(("interest-detail", "interest-end"), lambda planted, slug: _held(Interest, planted, slug)),
     **dict.fromkeys(
         ("binding-detail", "binding-revoke"),
         lambda planted, slug: [{"pk": one.pk} for one in planted[slug].bindings],
@@ -142,6 +153,9 @@ COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
     "access-role": lambda planted: {"slug": "viewer"},
     "access-role-detail": lambda planted: {"slug": "viewer"},
     "end-appointment": lambda planted: {"pk": _first(Appointment)},
+    **dict.fromkeys(
+        ("adopt-matrix", "matrix-version-detail", "matrix-version-adopt"), lambda planted: {"number": 1}
+    ),
     "revoke-invitation": lambda planted: {"number": _first(Invitation)},
     "open-invitation-revoke": lambda planted: {"pk": _first(Invitation)},
     "account-token-detail": lambda planted: {"pk": planted[OWN].service.tokens.get().pk},
@@ -183,11 +197,12 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "action": lambda planted, slug: ["unit.staff"],
     "person": lambda planted, slug: [planted[slug].people[0].username],
     "permission": lambda planted, slug: ["units.view", "people.view"],
-    **dict.fromkeys(("all", "waiting", "open"), lambda planted, slug: ["true"]),
+    **dict.fromkeys(("all", "waiting", "open", "mine"), lambda planted, slug: ["true"]),
     "group": lambda planted, slug: [f"zqgroup-{slug}"],
     "account": lambda planted, slug: [f"zqservice-{slug}"],
     **dict.fromkeys(("owner", "reviewer"), lambda planted, slug: [f"zqholder-{slug}"]),
     "email": lambda planted, slug: [f"zqinvited-{slug}"],
+    "office": lambda planted, slug: ["subsidiary-director"],
     "matter": lambda planted, slug: ["opex-budgeted"],
     "on": lambda planted, slug: ["2099-01-01"],
     "version": lambda planted, slug: [1],
@@ -218,6 +233,11 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "new-approval": ("matter", "unit", "title"),
     "authority": ("on", "version", "unit"),
 }
+
+
+def _held(model: type[Model], planted: Planted, slug: str, of: str = "person") -> Sequence[Arguments]:
+    """Return what the holder of an office of the unit holds or declared."""
+    return [{"pk": one.pk} for one in model._default_manager.filter(**{of: planted[slug].people[0]})]
 
 
 def _first(model: type[Model]) -> Any:

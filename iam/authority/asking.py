@@ -2,7 +2,7 @@
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -34,8 +34,8 @@ class KeyInUseError(ValueError):
 class Request:
     """What is asked for. `actor` asks when no person does; `parties` are people whom it concerns themselves.
 
-    `value` is in the matter's measure: of an amount in `currency`, with `fx_rate` euros for one of it; of a
-    percentage the size counts, not the sign. `action` "" asks for the decision alone.
+    `value` is in the matter's measure: of an amount in `currency`, with `fx_rate` euros for one of it on the day
+    `fx_on` (None: today); of a percentage the size counts, not the sign. `action` "" asks for the decision alone.
     """
 
     matter: str
@@ -48,6 +48,7 @@ class Request:
     actor: str = telling.SOURCE
     currency: str = EURO
     fx_rate: Decimal = Decimal(1)
+    fx_on: date | None = None
     counterparty: str = ""
     parties: Iterable[User] = ()
     action: str = ""
@@ -127,11 +128,12 @@ def _rules(approval: Approval, at: datetime) -> list[Rule]:
 def _asked(request: Request, matter: Matter, at: datetime) -> Approval:
     """The approval as it was asked for, checked but not yet judged."""
     amount = matter.measure == Matter.Measure.AMOUNT
+    foreign = amount and request.currency != EURO
     value = abs(request.value) if matter.measure == Matter.Measure.PERCENT else request.value
     if not value.is_finite() or not 0 <= value < TOO_LARGE:
         raise ValueError(_("A value is a number from 0."))
-    if amount and (request.fx_rate <= 0 or (request.currency == EURO and request.fx_rate != 1)):
-        raise ValueError(_("The rate is the euros for one of the currency: 1 for EUR."))
+    if amount:
+        _check_rate(request, value, at)
     parameters = dict(request.parameters or {})
     if request.action:
         actions.action_named(request.action).verify(parameters)
@@ -142,6 +144,7 @@ def _asked(request: Request, matter: Matter, at: datetime) -> Approval:
         value=value.quantize(EXACT),
         currency=request.currency if amount else "",
         fx_rate=request.fx_rate if amount else Decimal(1),
+        fx_on=(request.fx_on or at.date()) if foreign else None,
         counterparty=offices.party(request.counterparty),
         parties=sorted({person.pk for person in request.parties}),
         title=request.title,
@@ -155,6 +158,16 @@ def _asked(request: Request, matter: Matter, at: datetime) -> Approval:
         due_at=at + timedelta(hours=matter.sla_hours),
         expires_at=at + timedelta(hours=matter.expiry_hours),
     )
+
+
+def _check_rate(request: Request, value: Decimal, at: datetime) -> None:
+    rate = request.fx_rate
+    if not rate.is_finite() or rate <= 0 or (request.currency == EURO and rate != 1):
+        raise ValueError(_("The rate is the euros for one of the currency: 1 for EUR."))
+    if value * rate >= TOO_LARGE:
+        raise ValueError(_("The value in euros is too large."))
+    if request.fx_on is not None and request.fx_on > at.date():
+        raise ValueError(_("The day of the rate has not come yet."))
 
 
 def _same_request(known: Approval, again: Approval) -> Approval:

@@ -42,17 +42,28 @@ class Answer:
 
 
 def explain(
-    *, approval: Approval, person: User, acting_for: User | None = None, at: datetime | None = None
+    *,
+    approval: Approval,
+    person: User,
+    acting_for: User | None = None,
+    acting_as: str = "",
+    at: datetime | None = None,
 ) -> Answer:
-    """Say whether a person may decide an approval now, and why; with `acting_for`, only in that person's stead.
+    """Say whether a person may decide an approval now, and why.
 
+    With `acting_for`, only in that person's stead; with `acting_as`, only under the title of that key (`Hat.key`).
     The state is the one that `approval` was read with.
     """
     when = at or clock.now()
     levels = list(approval.levels.select_related("office"))
     if refusal := _refused_whatever_title(approval, person, when):
         return Answer(False, refusal)
-    titles = [hat for hat in hats(person, when) if _concerns(hat, approval, levels)]
+    held = [hat for hat in hats(person, when) if acting_as in {"", hat.key}]
+    if acting_as and not held:
+        return Answer(False, _("The person does not hold the title that was chosen."))
+    titles = [hat for hat in held if _concerns(hat, approval, levels)]
+    if acting_as and not titles:
+        return Answer(False, _("%(title)s This title does not decide it.") % {"title": _why(held[0])})
     if acting_for is not None:
         titles = [hat for hat in titles if hat.acting_for == acting_for]
     if not titles:
@@ -62,6 +73,15 @@ def explain(
         if not refusal:
             return Answer(True, _why(hat), hat)
     return Answer(False, refusals[0][0])
+
+
+def titles(*, approval: Approval, person: User, at: datetime) -> list[Hat]:
+    """Return the titles under which a person may decide an approval; without a choice the first is taken."""
+    if _refused_whatever_title(approval, person, at):
+        return []
+    levels = list(approval.levels.select_related("office"))
+    held = [hat for hat in hats(person, at) if _concerns(hat, approval, levels)]
+    return [hat for hat in sorted(held, key=_preference) if not _refused_under(hat, approval, at)]
 
 
 def _preference(hat: Hat) -> tuple[bool, bool, int]:
@@ -153,8 +173,13 @@ def visible(*, pk: int, person: User, units: Units, at: datetime) -> Approval | 
 
 
 def recused(approval: Approval, at: datetime) -> set[int]:
-    """Return the ids of the people who are parties to an approval or have an interest in it."""
-    interested = Interest.objects.at(at).touching(approval.unit_id, approval.counterparty)
+    """Return the ids of the people who are parties to an approval, or had an interest in it since it was asked for.
+
+    At any time since then: else whoever has an interest would end it, decide, and declare it again.
+    """
+    interested = Interest.objects.during(approval.requested_at, at).touching(
+        approval.unit_id, approval.counterparty
+    )
     return {*approval.parties, *interested.values_list("person_id", flat=True)}
 
 

@@ -3,11 +3,10 @@
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from decimal import Decimal, InvalidOperation
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
-import yaml
 from django.db import connection, transaction
 from django.db.models import Max
 from django.utils.translation import gettext as _
@@ -15,29 +14,18 @@ from django.utils.translation import gettext as _
 from audit import services as audit
 from holding import clock
 from iam.authority.models import ENVELOPE, MatrixVersion, Matter, Office, Rule
+from iam.authority.reading import SHOWN, MatrixError, RuleText, parse, rules_of
 
 FILE = Path(__file__).parent / "data" / "matrix.yaml"
 BOARD_RANK = 6  # reserved matters are decided here or above
 MATRIX_LOCK = 0x6D61747269780000  # "matrix\0\0": one draft, adoption or load at a time
 AUTHOR = "portal/authority"
+LARGEST = Decimal(10) ** 16  # of a limit; and with four decimals
+MOST_HOLDERS = 99
 
 
-class MatrixError(ValueError):
-    """A text of the matrix that cannot be; `mistakes` names each."""
-
-    def __init__(self, mistakes: Iterable[str]) -> None:
-        self.mistakes = tuple(mistakes)
-        super().__init__("\n".join(self.mistakes))
-
-
-@dataclass(frozen=True, slots=True)
-class RuleText:
-    """A rule as it is proposed: slugs, the limit in the matter's measure (None: without), holders required."""
-
-    matter: str
-    office: str
-    limit: Decimal | None
-    required: int | None = 1  # None: the majority of the body
+class NotAdopterError(ValueError):
+    """A version that somebody else must adopt: the author may not."""
 
 
 def matrix_at(when: datetime) -> MatrixVersion | None:
@@ -47,13 +35,7 @@ def matrix_at(when: datetime) -> MatrixVersion | None:
 
 def read_matrix(path: Path = FILE) -> dict[str, Any]:
     """Return the content of a matrix file. Raises MatrixError when it is no mapping in YAML."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except yaml.YAMLError as error:
-        raise MatrixError([f"no YAML: {error}"]) from error
-    if not isinstance(data, dict):
-        raise MatrixError(["the file is no mapping"])
-    return data
+    return parse(path.read_text(encoding="utf-8"))
 
 
 # --- drafts ------------------------------------------------------------------------------------------------
@@ -69,10 +51,7 @@ def draft_matrix(
 
 
 def _draft(*, author: str, rules: list[RuleText], reason: str, at: datetime) -> MatrixVersion:
-    matters = {matter.slug: matter for matter in Matter.objects.all()}
-    offices = {office.slug: office for office in Office.objects.all()}
-    if mistakes := list(_mistakes(rules, matters, offices)):
-        raise MatrixError(mistakes)
+    matters, offices = check_rules(rules)
     newest = MatrixVersion.objects.aggregate(Max("number"))["number__max"] or 0
     version = MatrixVersion.objects.create(
         number=newest + 1, author=author, reason=reason, digest=rules_digest(rules), created_at=at
@@ -99,6 +78,15 @@ def _draft(*, author: str, rules: list[RuleText], reason: str, at: datetime) -> 
     return version
 
 
+def check_rules(rules: list[RuleText]) -> tuple[Mapping[str, Matter], Mapping[str, Office]]:
+    """Return matters and offices by slug. Raises MatrixError naming each mistake in the rules."""
+    matters = {matter.slug: matter for matter in Matter.objects.all()}
+    offices = {office.slug: office for office in Office.objects.all()}
+    if mistakes := list(_mistakes(rules, matters, offices)):
+        raise MatrixError(mistakes)
+    return matters, offices
+
+
 def rules_digest(rules: Iterable[RuleText]) -> str:
     """Return the SHA-256 (hex) of rules, whatever their order."""
     lines = sorted(
@@ -113,8 +101,8 @@ def _mistakes(rules: list[RuleText], matters: Mapping[str, Matter], offices: Map
     for rule in rules:
         if rule.matter not in matters or rule.office not in offices:
             yield _("%(matter)s, %(office)s: there is no such matter or office.") % {
-                "matter": rule.matter,
-                "office": rule.office,
+                "matter": rule.matter[:SHOWN],
+                "office": rule.office[:SHOWN],
             }
             continue
         by_matter.setdefault(rule.matter, []).append((offices[rule.office], rule))
@@ -129,13 +117,14 @@ def _matter_mistakes(matter: Matter, given: list[tuple[Office, RuleText]]) -> It
     if len(set(ranks)) != len(ranks):
         yield _("two offices of one rank; say which of them decides.")
     for office, rule in given:
-        if rule.limit is not None and (not rule.limit.is_finite() or rule.limit < 0):
-            yield _("%(office)s: a limit is a number from 0.") % {"office": office.slug}
+        if rule.limit is not None and not _is_limit(rule.limit):
+            yield _("%(office)s: a limit is a number from 0, with four decimals at most.") % {"office": office.slug}
         elif rule.limit is not None and (below is None or rule.limit < below):
             yield _("%(office)s: its limit is under that of the rank below.") % {"office": office.slug}
         else:
             below = rule.limit
-        if (rule.required is None) != (office.scope == Office.Scope.BODY) or rule.required == 0:
+        counted = rule.required is not None and 1 <= rule.required <= MOST_HOLDERS
+        if (rule.required is None) != (office.scope == Office.Scope.BODY) or not (rule.required is None or counted):
             yield _("%(office)s: a body decides by majority, any other office by a number of holders.") % {
                 "office": office.slug
             }
@@ -143,6 +132,11 @@ def _matter_mistakes(matter: Matter, given: list[tuple[Office, RuleText]]) -> It
             yield _("%(office)s: what nobody decides has a limit.") % {"office": office.slug}
         if matter.reserved and office.rank < BOARD_RANK:
             yield _("%(office)s: the matter is reserved to the board.") % {"office": office.slug}
+
+
+def _is_limit(limit: Decimal) -> bool:
+    """Whether a limit can be kept as it is."""
+    return limit.is_finite() and 0 <= limit < LARGEST and limit == limit.quantize(Decimal("0.0001"))
 
 
 # --- adoption ----------------------------------------------------------------------------------------------
@@ -154,7 +148,8 @@ def adopt_matrix(
 ) -> MatrixVersion:
     """Put a draft in force from `valid_from` (now, or later); the version before it ends then.
 
-    `approver` is a person other than the author, or the resolution that adopted it. Raises ValueError.
+    `approver` is a person other than the author (else NotAdopterError), or the resolution that adopted it.
+    Raises ValueError.
     """
     _lock()
     return _adopt(number=number, approver=approver, valid_from=valid_from, at=at or clock.now())
@@ -167,7 +162,7 @@ def _adopt(*, number: int, approver: str, valid_from: datetime | None, at: datet
     if version.status != MatrixVersion.Status.DRAFT:
         raise ValueError(_("Version %(number)s is not a draft.") % {"number": number})
     if approver in {"", version.author}:
-        raise ValueError(_("A version of the matrix is adopted by somebody other than its author."))
+        raise NotAdopterError(_("A version of the matrix is adopted by somebody other than its author."))
     if start < at:
         raise ValueError(_("A version of the matrix does not come into force in the past."))
     if before is not None and before.valid_from is not None and before.valid_from >= start:
@@ -209,7 +204,8 @@ def install_matrix(*, data: Mapping[str, Any], actor: str, at: datetime | None =
     _lock()
     at = at or clock.now()
     changed = _write_catalogue(data)
-    rules = _rules(data)
+    bodies = [item["slug"] for item in data["offices"] if item["scope"] == Office.Scope.BODY]
+    rules = rules_of(data, bodies=bodies)
     version = None
     if not MatrixVersion.objects.filter(digest=rules_digest(rules)).exists():
         reason = str(data.get("reason", ""))[:200]
@@ -264,24 +260,6 @@ def _write_catalogue(data: Mapping[str, Any]) -> bool:
                 model.objects.update_or_create(slug=slug, defaults=fields)
                 changed = True
     return changed
-
-
-def _rules(data: Mapping[str, Any]) -> list[RuleText]:
-    bodies = {item["slug"] for item in data["offices"] if item["scope"] == Office.Scope.BODY}
-    rules, mistakes = [], []
-    for matter in data["matters"]:
-        for office, given in dict(matter.get("rules") or {}).items():
-            said = given if isinstance(given, dict) else {"limit": given}
-            try:
-                limit = None if said["limit"] is None else Decimal(str(said["limit"]))
-                required = None if office in bodies else int(said.get("required", 1))
-            except (KeyError, ValueError, InvalidOperation):
-                mistakes.append(f"{matter['slug']}, {office}: {given!r} is no limit")
-                continue
-            rules.append(RuleText(matter["slug"], office, limit, required))
-    if mistakes:
-        raise MatrixError(mistakes)
-    return rules
 
 
 def _lock() -> None:

@@ -20,6 +20,10 @@ class HolderError(ValueError):
     """Authority that cannot be given so; the text says why."""
 
 
+class NotHolderError(HolderError):
+    """Authority that is not this person's to give."""
+
+
 # --- appointments ------------------------------------------------------------------------------------------
 
 
@@ -35,8 +39,8 @@ def appoint_to_office(
 ) -> Appointment:
     """Give a person an office, of a unit where the office is one of units, from now unless told otherwise.
 
-    Raises HolderError when `actor` is the person, when the unit is missing or too much, when the person holds
-    the office already in that time, or when it ends before it begins.
+    Raises NotHolderError when `actor` is the person; HolderError when the unit is missing or too much, when the
+    person holds the office already in that time, or when it ends before it begins.
     """
     # Locked, so that two appointments at once cannot each miss the other.
     found = Office.objects.select_for_update().get(slug=office)
@@ -44,7 +48,7 @@ def appoint_to_office(
     if (found.scope == Office.Scope.UNIT) != (unit is not None):
         raise HolderError(_("An office of units needs a unit, and no other office has one."))
     if person.get_username() == actor:  # else an administrator could make a second pair of eyes of their own
-        raise HolderError(_("Nobody appoints themselves."))
+        raise NotHolderError(_("Nobody appoints themselves."))
     _check_span(start, valid_to)
     same = Appointment.objects.filter(office=found, person=person, unit=unit).exclude(valid_to__lte=start)
     if any(valid_to is None or other.valid_from < valid_to for other in same):
@@ -87,14 +91,14 @@ def delegate(
 ) -> Delegation:
     """Lend the authority of an appointment, for the matters named (none: all), up to a limit (None: its own).
 
-    It ends with the appointment. Raises HolderError when `delegator` does not hold the appointment itself (a
-    delegate cannot delegate on), for a seat in a body, for a matter that the office does not decide, and for
-    a limit above the office's own under the matrix in force.
+    It ends with the appointment. Raises NotHolderError when `delegator` does not hold the appointment itself (a
+    delegate cannot delegate on); HolderError for a seat in a body, for a matter that the office does not decide,
+    and for a limit above the office's own under the matrix in force.
     """
     held = Appointment.objects.select_related("office").select_for_update(of=("self",)).get(pk=appointment.pk)
     start, slugs = valid_from or clock.now(), sorted(set(matters))
     if held.person_id != delegator.pk:
-        raise HolderError(_("Only who holds an office can delegate it: a delegate cannot delegate on."))
+        raise NotHolderError(_("Only who holds an office can delegate it: a delegate cannot delegate on."))
     if person.pk == delegator.pk:
         raise HolderError(_("Nobody delegates to themselves."))
     if held.office.scope == Office.Scope.BODY:

@@ -19,8 +19,8 @@ from audit import services as audit
 from holding import clock
 from holding.scope import EVERYTHING, Units, opened
 from iam.access.models import User
-from iam.authority import actions, asking, judging, matrix, offices, people, telling
-from iam.authority.models import Approval, Decision, Level, Rule
+from iam.authority import actions, asking, judging, matrix, offices, people, proposals, reading, seen, telling
+from iam.authority.models import Approval, Decision, Hat, Level, Rule
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,10 @@ matrix_at = matrix.matrix_at
 draft_matrix = matrix.draft_matrix
 adopt_matrix = matrix.adopt_matrix
 install_matrix = matrix.install_matrix
+propose = proposals.propose
+propose_text = proposals.propose_text
+changes_of = proposals.changes_of
+text_of = proposals.text_of
 appoint_to_office = offices.appoint_to_office
 end_appointment = offices.end_appointment
 delegate = offices.delegate
@@ -39,22 +43,40 @@ end_substitution = offices.end_substitution
 declare_interest = offices.declare_interest
 end_interest = offices.end_interest
 load_people = people.load_people
+holders = seen.holders
+lendable = seen.lendable
+not_ended = seen.not_ended
+appointments_seen = seen.appointments
+delegations_seen = seen.delegations
+substitutions_seen = seen.substitutions
+interests_seen = seen.interests
 
 Request = asking.Request
 Preview = asking.Preview
 Answer = judging.Answer
+Mine = seen.Mine
 Rejudgement = judging.Rejudgement
-RuleText = matrix.RuleText
+Change = proposals.Change
+Proposal = proposals.Proposal
+RuleText = reading.RuleText
 NoAuthorityError = asking.NoAuthorityError
 KeyInUseError = asking.KeyInUseError
-MatrixError = matrix.MatrixError
+MatrixError = reading.MatrixError
+NotAdopterError = matrix.NotAdopterError
 HolderError = offices.HolderError
+NotHolderError = offices.NotHolderError
 PeopleError = people.PeopleError
 SOURCE = telling.SOURCE
 
 
 class NotAllowedError(ValueError):
     """The person may not do this to the approval; the text says why."""
+
+
+def mine(*, person: User, at: datetime) -> Mine:
+    """Return what a person holds, lent and declared, of whatever unit."""
+    with opened(EVERYTHING):
+        return seen.mine(person=person, at=at)
 
 
 # --- asking ------------------------------------------------------------------------------------------------
@@ -98,6 +120,12 @@ def explain(
         return judging.explain(approval=approval, person=person, acting_for=acting_for, at=at)
 
 
+def titles(*, approval: Approval, person: User, at: datetime | None = None) -> list[Hat]:
+    """Return the titles under which a person may decide an approval; without a choice the first is taken."""
+    with opened(EVERYTHING):
+        return judging.titles(approval=approval, person=person, at=at or clock.now())
+
+
 def decide(
     *,
     approval: Approval,
@@ -105,14 +133,17 @@ def decide(
     verdict: Decision.Verdict,
     note: str = "",
     acting_for: User | None = None,
+    acting_as: str = "",
     at: datetime | None = None,
 ) -> Approval:
     """Give a person's decision; the one that completes the number required executes what was approved.
 
-    Raises NotAllowedError with the reason, ValueError for a rejection without a note.
+    `acting_as` is the key of the title that the person chose (`Hat.key`). Raises NotAllowedError with the reason,
+    ValueError for a rejection without a note.
     """
     with opened(EVERYTHING):
-        return _execute_if_approved(_decide(approval.pk, person, verdict, note.strip(), acting_for, at), at)
+        done = _decide(approval.pk, person, verdict, note.strip(), acting_for, at, acting_as)
+        return _execute_if_approved(done, at)
 
 
 @transaction.atomic
@@ -123,12 +154,13 @@ def _decide(
     note: str,
     acting_for: User | None,
     at: datetime | None,
+    acting_as: str = "",
 ) -> Approval:
     if verdict == Decision.Verdict.REJECT and not note:
         raise ValueError(_("A rejection needs a note."))
     approval = Approval.objects.locked(pk)
     when = at or clock.now()
-    answer = judging.explain(approval=approval, person=person, acting_for=acting_for, at=when)
+    answer = judging.explain(approval=approval, person=person, acting_for=acting_for, acting_as=acting_as, at=when)
     if answer.hat is None:
         raise NotAllowedError(answer.reason)
     hat = answer.hat
@@ -146,6 +178,7 @@ def _decide(
     details = {
         "verdict": Decision.Verdict(verdict).value,
         "office": hat.appointment.office.slug,
+        "title": hat.key,
         "acting_for": hat.acting_for.get_username() if hat.acting_for else "",
         "note": note,
     }

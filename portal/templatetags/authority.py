@@ -7,6 +7,7 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from iam.authority.models import Approval, Matter
+from iam.authority.services import RuleText
 from portal.templatetags.portal import number, pill
 
 register = template.Library()
@@ -37,3 +38,12 @@ def measured(matter: Matter, value: Decimal, currency: str = "EUR") -> str:
     if matter.measure == Matter.Measure.LEVEL:
         return _("level %(number)s") % {"number": text}
     return text
+
+
+@register.simple_tag
+def rule_terms(matter: Matter, rule: RuleText) -> str:
+    """Return a rule's limit and how many decide: `40,000 EUR × 2`, `without limit, by majority`."""
+    limit = _("without limit") if rule.limit is None else measured(matter, rule.limit)
+    if rule.required is None:
+        return _("%(limit)s, by majority") % {"limit": limit}
+    return f"{limit} × {rule.required}" if rule.required > 1 else limit

@@ -2,7 +2,8 @@
 
 import re
 from collections.abc import Callable
-from datetime import timedelta
+from datetime import date, timedelta
+from decimal import Decimal
 from typing import Any
 
 import pytest
@@ -13,9 +14,11 @@ from django.test.utils import CaptureQueriesContext
 from holding import clock
 from iam.access.services import ensure_administrator
 from iam.access.tests.factories import make_binding
-from iam.authority.models import Appointment, Approval, Delegation, Interest, Substitution
+from iam.authority import services
+from iam.authority.models import Appointment, Approval, Decision, Delegation, Interest, Substitution
 from iam.authority.tests import effects
 from iam.authority.tests.factories import ask, make_authority, unit_of, who
+from portal import versions
 
 pytestmark = pytest.mark.django_db
 KEY = "0b7c51ce-1a57-4c6b-9b3b-0f5a64b1f0aa"
@@ -137,6 +140,58 @@ def test_the_inbox_costs_a_bounded_number_of_queries(sign_in: SignIn) -> None:
     assert counts[0] == counts[1] <= 50
 
 
+def test_the_inbox_refreshes_itself(sign_in: SignIn) -> None:
+    dora = sign_in("dora")
+    page = text(dora.get("/approvals/?state=pending"))
+    assert 'id="inbox"' in page
+    assert 'data-topics="approvals" hx-get="/approvals/?state=pending" hx-trigger="live"' in page
+    fragment = {"HX-Request": "true"}
+    before = dora.get("/approvals/", headers=fragment)
+    assert 'id="all"' not in text(before)
+    again = dora.get("/approvals/", headers={**fragment, "If-None-Match": before.headers["ETag"]})
+    assert again.status_code == 304
+    approval = asked()
+    after = dora.get("/approvals/", headers={**fragment, "If-None-Match": before.headers["ETag"]})
+    assert f"#{approval.pk} Something" in text(after)
+
+
+def test_what_happens_to_a_request_moves_the_topic_of_the_inbox() -> None:
+    now = clock.now()
+
+    def heard(units: set[str] | None = None) -> str:
+        return versions.approvals(versions.versions(now), units)
+
+    seen = [heard()]
+    approval = asked(400_000)
+    seen.append(heard())
+    services.tick(at=now + timedelta(hours=60))  # the next rank may decide too
+    assert approval.levels.count() == 2
+    seen.append(heard())
+    services.decide(approval=approval, person=who("paula"), verdict=Decision.Verdict.APPROVE)
+    seen.append(heard())
+    large = asked(20_000_000, counterparty="Large")
+    seen.append(heard())
+    services.decide(approval=large, person=who("board1"), verdict=Decision.Verdict.APPROVE)
+    seen.append(heard())
+    assert len(set(seen[:4])) == 3  # what is settled leaves nothing that waits
+    assert seen[0] == seen[3]
+    assert len(set(seen[3:])) == 3
+
+
+def test_who_sees_one_unit_hears_nothing_of_the_others() -> None:
+    def heard(units: set[str]) -> str:
+        return versions.approvals(versions.versions(now), units)
+
+    now = clock.now()
+    before = heard({"tax"}), heard(set())
+    asked()
+    assert (heard({"tax"}), heard(set())) == before
+    asked(unit="tax")
+    assert heard({"tax"}) != before[0]
+    assert heard(set()) == before[1]
+    assert "approvals:tax" in versions.versions(now)
+
+
 # --- deciding ----------------------------------------------------------------------------------------------
 
 
@@ -227,6 +282,28 @@ def test_who_stands_in_for_the_cfo_sees_and_decides_what_is_not_of_their_unit(si
     assert paula.get(f"/approvals/{group.pk}/").status_code == 200
 
 
+def test_who_has_several_titles_chooses_on_the_page(sign_in: SignIn) -> None:
+    approval = asked()
+    dora = sign_in("dora")
+    assert "Decide as" not in text(dora.get(f"/approvals/{approval.pk}/"))
+    absent = Substitution.objects.create(
+        person=who("dani"), substitute=who("dora"), reason="away",
+        valid_from=clock.now() - timedelta(days=1), recorded_by="test",
+    )  # fmt: skip
+    page = text(dora.get(f"/approvals/{approval.pk}/"))
+    key = f"substitution-{absent.pk}-{Appointment.objects.get(person=who('dani')).pk}"
+    assert f'<option value="{key}">Subsidiary director, standing in for dani</option>' in page
+    refused = decide(dora, approval, acting_as="office-999999", note="Kept")
+    assert refused.status_code == 422
+    assert "does not hold the title that was chosen" in text(refused)
+    assert "Kept</textarea>" in text(refused)
+    unsure = decide(dora, approval, "reject", acting_as=key)
+    assert f'<option value="{key}" selected>' in text(unsure)
+    assert decide(dora, approval, acting_as=key).status_code == 302
+    assert approval.decisions.get().acting_for == who("dani")
+    assert "for dani" in text(dora.get(f"/approvals/{approval.pk}/"))
+
+
 # --- asking ------------------------------------------------------------------------------------------------
 
 
@@ -246,6 +323,57 @@ def test_asking_shows_first_who_would_decide(sign_in: SignIn) -> None:
     first = paula.post("/approvals/new/", form())
     assert paula.post("/approvals/new/", form()).headers["Location"] == first.headers["Location"]
     assert Approval.objects.get().requester == who("paula")
+
+
+def test_another_currency_is_converted_before_it_is_asked_for(sign_in: SignIn) -> None:
+    paula = sign_in("paula")
+    given = form(value="60000", currency="usd", fx_rate="0.8", fx_on="2026-01-05")
+    unseen = paula.post("/approvals/new/", given)
+    assert unseen.status_code == 200
+    page = text(unseen)
+    assert "<strong>48,000 EUR</strong>" in page
+    assert "60,000 USD × 0.8, rate of 2026-01-05" in page
+    assert "<strong>Subsidiary director</strong>" in page
+    assert 'name="converted" value="48000.00"' in page
+    assert not Approval.objects.exists()
+    other = paula.post("/approvals/new/", {**given, "fx_rate": "0.9", "converted": "48000.00"})
+    assert "<strong>54,000 EUR</strong>" in text(other)
+    assert not Approval.objects.exists()
+    assert paula.post("/approvals/new/", {**given, "converted": "48000.00"}).status_code == 302
+    done = Approval.objects.get()
+    assert (done.value, done.currency, done.judged) == (Decimal(60_000), "USD", Decimal(48_000))
+    assert done.fx_rate == Decimal("0.8")
+    assert done.fx_on == date(2026, 1, 5)
+    shown = text(sign_in("dora").get(f"/approvals/{done.pk}/"))
+    assert "60,000 USD" in shown
+    assert "× 0.8 EUR, rate of 2026-01-05" in shown
+    assert "48,000 EUR" in shown
+
+
+@pytest.mark.parametrize(
+    ("fields", "mistake"),
+    [
+        ({"currency": "USD"}, "Write how many euros one of the currency is."),
+        ({"currency": "USD", "fx_rate": "0"}, "greater than or equal to"),
+        ({"currency": "USD", "fx_rate": "x"}, "Enter a number"),
+        ({"currency": "dollar", "fx_rate": "1"}, "Enter a valid value"),
+        ({"currency": "USD", "fx_rate": "0.9", "fx_on": "soon"}, "Enter a valid date"),
+        ({"currency": "USD", "fx_rate": "0.9", "fx_on": "2199-01-01"}, "has not come yet"),
+        ({"currency": "USD", "fx_rate": "9999999999", "value": "9999999999999999"}, "too large"),
+    ],
+)
+def test_a_rate_that_cannot_be_keeps_what_was_typed(sign_in: SignIn, fields: dict[str, str], mistake: str) -> None:
+    response = sign_in("paula").post("/approvals/new/", form(**fields))
+    assert response.status_code == 422
+    assert mistake in text(response)
+    assert f'value="{fields["currency"]}"' in text(response)
+    assert not Approval.objects.exists()
+
+
+def test_in_euros_a_rate_does_not_count(sign_in: SignIn) -> None:
+    assert sign_in("paula").post("/approvals/new/", form(currency="EUR", fx_rate="0.1")).status_code == 302
+    done = Approval.objects.get()
+    assert (done.currency, done.fx_rate, done.fx_on, done.judged) == ("EUR", Decimal(1), None, Decimal(60_000))
 
 
 @pytest.mark.parametrize(

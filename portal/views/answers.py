@@ -25,6 +25,7 @@ BELOW_ACCESS = (
     "access-service-create", "access-service", "access-service-deactivate", "access-service-token",
     "access-service-token-revoke",
 )  # fmt: skip
+BELOW_APPROVALS = ("approval", "new-approval", "authority", "my-authority", "draft-matrix", "adopt-matrix")
 
 
 def answer(
@@ -97,7 +98,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         "unit": "organisation",
         "agent": "agents",
         **dict.fromkeys(BELOW_ACCESS, "access"),
-        **dict.fromkeys(("approval", "new-approval", "authority", "my-authority"), "approvals"),
+        **dict.fromkeys(BELOW_APPROVALS, "approvals"),
     }
     name = request.resolver_match.url_name if request.resolver_match else None
     return [

@@ -1,5 +1,6 @@
 """`/approvals/`: what waits for a decision, what was asked for, and the decisions themselves."""
 
+from decimal import Decimal
 from typing import Any
 
 from django.contrib import messages
@@ -18,9 +19,11 @@ from portal.agents import unit_choices
 from portal.approvals import Wanted
 from portal.forms import NOTE, RequestForm
 from portal.keyset import page, position
-from portal.views.answers import answer, with_query
+from portal.views.answers import answer, is_fragment, with_query
 
 PAGE_SIZE = 50
+CENT = Decimal("0.01")
+TITLE = 60  # characters of a title's key
 
 
 @needs("authority.view")
@@ -34,12 +37,16 @@ def listing(request: HttpRequest) -> HttpResponse:
         matter=request.GET.get("matter", "")[:24].replace("\x00", ""),
         unit=request.GET.get("unit", "")[:24].replace("\x00", ""),
     )
-    rows = page(approvals.listed(wanted), position(request), size=PAGE_SIZE, newest_first=True)
-    waits = approvals.waiting(person, at=now) if scope.current().has("approvals.decide") else []
-    context = {
+    inbox = {
         "now": now,
-        "waiting": waits,
+        "waiting": approvals.waiting(person, at=now) if scope.current().has("approvals.decide") else [],
         "mine": approvals.requested(person),
+    }
+    if is_fragment(request):  # what refreshes itself is the inbox alone
+        return answer(request, "authority/approvals.html", inbox, as_of=now)
+    rows = page(approvals.listed(wanted), position(request), size=PAGE_SIZE, newest_first=True)
+    context = {
+        **inbox,
         "approvals": rows.rows,
         "wanted": wanted,
         "states": Approval.State.choices,
@@ -72,7 +79,13 @@ def decide(request: HttpRequest, pk: int) -> HttpResponse:
         mistake = _("What is approved is carried out at once. Confirm that you want it.")
         return _dossier(request, pk, error=mistake, status=422)
     try:
-        done = services.decide(approval=approval, person=person, verdict=Decision.Verdict(verdict), note=note)
+        done = services.decide(
+            approval=approval,
+            person=person,
+            verdict=Decision.Verdict(verdict),
+            note=note,
+            acting_as=request.POST.get("acting_as", "")[:TITLE],
+        )
     except ValueError as error:
         return _dossier(request, pk, error=str(error), status=422)
     messages.success(
@@ -104,6 +117,7 @@ def _dossier(request: HttpRequest, pk: int, *, error: str = "", status: int = 20
         "approval": data.approval,
         "error": error,
         "note": request.POST.get("note", "")[:NOTE],
+        "acting_as": request.POST.get("acting_as", ""),
         "may_decide": data.answer.allowed and may.has("approvals.decide"),
         "may_withdraw": data.mine and data.pending and may.has("approvals.request"),
     }
@@ -128,8 +142,10 @@ def new(request: HttpRequest) -> HttpResponse:
         return _ask(request, form, status=422)
     asks = _request(_person(request), form.cleaned_data)
     try:
-        if "preview" in request.POST:
-            return _ask(request, form, preview=services.preview(request=asks))
+        converted = _converted(form.cleaned_data)
+        unseen = form.cleaned_data["foreign"] and request.POST.get("converted") != str(converted)
+        if unseen or "preview" in request.POST:
+            return _ask(request, form, preview=services.preview(request=asks), converted=converted)
         approval = services.request_approval(request=asks)
     except ValueError as error:
         form.add_error(None, str(error))
@@ -142,6 +158,9 @@ def _request(person: User, given: dict[str, Any]) -> services.Request:
         matter=given["matter"].slug,
         unit=given["unit"],
         value=given["value"],
+        currency=given["currency"],
+        fx_rate=given["fx_rate"],
+        fx_on=given["fx_on"],
         title=given["title"],
         reason=given["reason"],
         counterparty=given["counterparty"],
@@ -150,10 +169,21 @@ def _request(person: User, given: dict[str, Any]) -> services.Request:
     )
 
 
+def _converted(given: dict[str, Any]) -> Decimal:
+    """Return the value in euros; whoever asks in another currency has been shown it before."""
+    value: Decimal = given["value"] * given["fx_rate"]
+    return value.quantize(CENT)
+
+
 def _ask(
-    request: HttpRequest, form: RequestForm, *, preview: services.Preview | None = None, status: int = 200
+    request: HttpRequest,
+    form: RequestForm,
+    *,
+    preview: services.Preview | None = None,
+    converted: Decimal | None = None,
+    status: int = 200,
 ) -> HttpResponse:
-    context = {"form": form, "preview": preview}
+    context = {"form": form, "preview": preview, "converted": converted, "today": clock.now().date()}
     return answer(request, "authority/new.html", context, as_of=clock.now(), status=status)
 
 

@@ -18,8 +18,7 @@ from iam.access.rules import needs
 from iam.authority import services
 from iam.authority.models import Appointment, Delegation, Interest, MatrixVersion, Substitution
 from portal.agents import unit_choices
-from portal.authority import holders, lendable, matrix
-from portal.authority import mine as read_mine
+from portal.authority import matrix
 from portal.forms import AppointmentForm, DelegationForm, InterestForm, SubstitutionForm
 from portal.views.answers import answer
 
@@ -53,7 +52,7 @@ def _show(request: HttpRequest, *, form: AppointmentForm | None = None, status: 
         "may_manage": manages,
         "form": form or (AppointmentForm(prefix="appoint") if manages else None),
     }
-    context["holders"] = holders(at=when, unit=str(context["unit"]), units=may.units(VIEW))
+    context["holders"] = services.holders(at=when, unit=str(context["unit"]), units=may.units(VIEW))
     return answer(request, "authority/matrix.html", context, as_of=when, status=status)
 
 
@@ -102,7 +101,9 @@ def mine(request: HttpRequest) -> HttpResponse:
     """Show one's titles, and lend an office, name a substitute or declare an interest."""
     person, now = _person(request), clock.now()
     made: dict[str, Callable[[Any], forms.Form]] = {
-        "delegation": lambda data: DelegationForm(data, prefix="delegation", held=lendable(person, at=now)),
+        "delegation": lambda data: DelegationForm(
+            data, prefix="delegation", held=services.lendable(person=person, at=now)
+        ),
         "substitution": lambda data: SubstitutionForm(data, prefix="substitution"),
         "interest": lambda data: InterestForm(data, prefix="interest"),
     }
@@ -122,7 +123,7 @@ def mine(request: HttpRequest) -> HttpResponse:
             messages.success(request, _("It is noted."))
             return redirect("my-authority")
         status = 422
-    context = {"mine": read_mine(person, at=now), "person": person, "forms": shown}
+    context = {"mine": services.mine(person=person, at=now), "person": person, "forms": shown}
     return answer(request, "authority/mine.html", context, as_of=now, status=status)
 
 

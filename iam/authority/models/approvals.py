@@ -80,7 +80,7 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
         return allowed & ~Q(Exists(decided)) & ~self._recused(owner, at) & (Q(requester=None) | ~Q(requester=owner))
 
     def _recused(self, person: User, at: datetime) -> Q:
-        interests = Interest.objects.at(at).filter(person=person)
+        interests = Interest.objects.during(OuterRef("requested_at"), at).filter(person=person)
         return Q(parties__contains=[person.pk]) | Q(
             Exists(interests.touching(OuterRef("unit"), OuterRef("counterparty")))
         )
@@ -123,6 +123,7 @@ class Approval(models.Model):
     value = models.DecimalField(_("value"), max_digits=20, decimal_places=4)
     currency = models.CharField(_("currency"), max_length=3, blank=True)  # "" when the matter is no amount
     fx_rate = models.DecimalField(_("EUR for one of the currency"), max_digits=18, decimal_places=8, default=1)
+    fx_on = models.DateField(_("day of the rate"), null=True)  # None for EUR, and when the matter is no amount
     counterparty = models.CharField(_("counterparty"), max_length=200, blank=True)
     parties = ArrayField(models.BigIntegerField(), verbose_name=_("people who are parties"), default=list)
     title = models.CharField(_("title"), max_length=200)

@@ -151,6 +151,15 @@ class Substitution(Effective):
 class InterestQuerySet(EffectiveQuerySet):
     """Reads of interests."""
 
+    def during(self, since: Any, until: datetime) -> Self:
+        """Return the interests that held at any time between these (`since` may be an outer query's column).
+
+        One that ended as it began never held.
+        """
+        return self.filter(
+            Q(valid_to=None) | (Q(valid_to__gt=since) & Q(valid_to__gt=F("valid_from"))), valid_from__lte=until
+        )
+
     def touching(self, unit: Any, counterparty: Any) -> Self:
         """Return the interests in a unit or a counterparty ("" is none): values, or an outer query's columns."""
         return self.filter(
@@ -206,6 +215,15 @@ class Hat:
         """Whose authority it is, when it is somebody else's."""
         return self.appointment.person if self.delegation or self.substitution else None
 
+    @property
+    def key(self) -> str:
+        """What a person chooses it by among several: `office-7`, `delegation-3`, `substitution-2-7`."""
+        if self.delegation:
+            return f"delegation-{self.delegation.pk}"
+        if self.substitution:
+            return f"substitution-{self.substitution.pk}-{self.appointment.pk}"
+        return f"office-{self.appointment.pk}"
+
 
 def hats(person: User, at: datetime) -> Iterator[Hat]:
     """Yield every title under which a person may decide at that time, their own first."""
@@ -216,7 +234,7 @@ def hats(person: User, at: datetime) -> Iterator[Hat]:
     valid = Appointment.objects.in_office(at).filter(
         Q(person=person) | Q(pk__in=lent.values("appointment")) | Q(person__in=replaced.values("person"))
     )
-    appointments = list(valid.select_related("office", "person").order_by("-id"))
+    appointments = list(valid.select_related("office", "person", "unit").order_by("-id"))
     for appointment in appointments:
         if appointment.person_id == person.pk:
             yield Hat(appointment)

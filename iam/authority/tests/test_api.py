@@ -7,8 +7,9 @@ from django.test import Client
 
 from holding import clock
 from iam.access.tests.factories import make_binding, make_token
+from iam.authority import services
 from iam.authority.models import Approval
-from iam.authority.tests.factories import ask, make_authority, unit_of, who
+from iam.authority.tests.factories import ask, make_authority, office_of, unit_of, who
 
 pytestmark = pytest.mark.django_db
 PEOPLE = {
@@ -115,3 +116,31 @@ def test_the_matrix_is_read_as_of_a_day() -> None:
     assert get("omar", "authority/matrix/?on=x").status_code == 400
     assert get("omar", "authority/matrix/?day=x").status_code == 400
     assert get("sara", "authority/matrix/").status_code == 403
+
+
+def test_a_title_is_chosen_among_those_that_suffice() -> None:
+    lent = services.delegate(
+        appointment=office_of("dani"), delegator=who("dani"), person=who("dora"), reason="Leave"
+    )
+    asked = ask(at=clock.now())
+    path = f"approvals/{asked.pk}/"
+    own, other = get("dora", f"{path}titles/").json()
+    assert own == {
+        "key": f"office-{office_of('dora').pk}",
+        "office": "subsidiary-director",
+        "unit": "pricing",
+        "acting_for": None,
+        "delegation": None,
+        "substitution": None,
+    }
+    assert (other["key"], other["acting_for"], other["delegation"]) == (f"delegation-{lent.pk}", "dani", lent.pk)
+    assert get("paula", f"{path}titles/").json() == []
+    assert get("tomas", f"{path}titles/").status_code == 404
+    assert get("omar", f"{path}titles/").status_code == 403
+    assert get("dora", f"{path}titles/?x=1").status_code == 400
+    refused = post("dora", f"{path}decide/", {"verdict": "approve", "acting_as": "office-1"})
+    assert refused.status_code == 403
+    assert "does not hold the title" in refused.json()["detail"]
+    done = post("dora", f"{path}decide/", {"verdict": "approve", "acting_as": other["key"]})
+    assert done.status_code == 200
+    assert (done.json()["decisions"][0]["person"], done.json()["decisions"][0]["acting_for"]) == ("dora", "dani")

@@ -1,5 +1,6 @@
 """Who may decide: four eyes, splitting, delegation, substitution, terms, conflicts, bodies. The answer says why."""
 
+import json
 from collections.abc import Callable
 from datetime import datetime, timedelta
 from decimal import Decimal
@@ -7,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from audit.models import LedgerEntry
 from iam.access.models import User
 from iam.authority import services
 from iam.authority.models import Approval, Delegation, Interest, Substitution
@@ -30,6 +32,7 @@ from iam.authority.tests.factories import (
 
 pytestmark = pytest.mark.django_db
 NOW = T0 + HOUR
+MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture(autouse=True)
@@ -381,6 +384,72 @@ def test_a_substitution_is_refused_for_oneself_and_beside_another(person: str, b
     stand_in("paula", "sara", valid_from=T0 + DAY)
 
 
+# --- a choice of title -------------------------------------------------------------------------------------
+
+
+def keys(approval: Approval, name: str) -> list[str]:
+    return [hat.key for hat in services.titles(approval=approval, person=who(name), at=NOW)]
+
+
+def decide_as(approval: Approval, name: str, key: str) -> str:
+    return services.decide(approval=approval, person=who(name), verdict=YES, acting_as=key, at=NOW).state
+
+
+def test_who_has_several_titles_chooses_one() -> None:
+    lent, absent = lend("dani", "dora"), stand_in("dani", "dora")
+    own, other = f"office-{office_of('dora').pk}", f"substitution-{absent.pk}-{office_of('dani').pk}"
+    approval = ask(matter="payment-release")
+    assert keys(approval, "dora")[0] == own
+    assert set(keys(approval, "dora")) == {own, f"delegation-{lent.pk}", other}
+    assert decide_as(approval, "dora", other) == "pending"
+    given = approval.decisions.get()
+    assert (given.acting_for, given.substitution, given.delegation) == (who("dani"), absent, None)
+    entry = LedgerEntry.objects.filter(action="approval.decide").latest("pk")
+    details = json.loads(bytes(entry.body))["details"]
+    assert (details["title"], details["acting_for"]) == (other, "dani")
+    assert keys(approval, "dora") == []
+
+
+def test_without_a_choice_the_own_office_is_taken() -> None:
+    lend("dani", "dora")
+    approval = ask()
+    assert decide_as(approval, "dora", "") == "approved"
+    assert approval.decisions.get().delegation is None
+
+
+@pytest.mark.parametrize(
+    ("title", "sentence"),
+    [
+        (lambda: f"office-{office_of('dani').pk}", "does not hold the title"),
+        (lambda: "office-x", "does not hold the title"),
+        (lambda: f"delegation-{lend('carla', 'dora').pk}", "This title does not decide it"),
+        (
+            lambda: f"delegation-{lend('dani', 'dora', matters=['opex-budgeted'], limit=Decimal(100)).pk}",
+            "above the limit of the delegation",
+        ),
+        (lambda: f"delegation-{lend('dani', 'dora', matters=['capex']).pk}", "This title does not decide it"),
+        (lambda: f"delegation-{lend('dani', 'dora', valid_to=T0).pk}", "does not hold the title"),
+        (lambda: f"substitution-{stand_in('rita', 'dora').pk}-1", "does not hold the title"),
+    ],
+)
+def test_a_title_that_is_not_theirs_or_does_not_suffice_is_refused(title: Callable[[], str], sentence: str) -> None:
+    key = title()
+    approval = ask()
+    assert key not in keys(approval, "dora")
+    with pytest.raises(NotAllowedError, match=sentence):
+        decide_as(approval, "dora", key)
+    assert not approval.decisions.exists()
+
+
+def test_a_title_does_not_lift_what_holds_for_the_person() -> None:
+    lent = lend("dani", "dora")
+    interest("dora", counterparty="Acme")
+    approval = ask(counterparty="Acme")
+    assert keys(approval, "dora") == []
+    with pytest.raises(NotAllowedError, match="an interest"):
+        decide_as(approval, "dora", f"delegation-{lent.pk}")
+
+
 # --- terms -------------------------------------------------------------------------------------------------
 
 
@@ -439,7 +508,7 @@ def test_an_appointment_ends_once() -> None:
         ({"unit": "pricing"}, {}, False),
         ({"unit": "tax"}, {}, True),
         ({"unit": "tax"}, {"counterparty": "tax"}, False),
-        ({"counterparty": "Acme", "valid_to": NOW}, {"counterparty": "Acme"}, True),
+        ({"counterparty": "Acme", "valid_to": NOW}, {"counterparty": "Acme"}, False),
         ({"counterparty": "Acme", "valid_from": NOW + HOUR}, {"counterparty": "Acme"}, True),
         ({"counterparty": "Bolt"}, {"parties": ("dora",)}, False),
         ({"counterparty": "Bolt"}, {"parties": ("dani",)}, True),
@@ -454,6 +523,57 @@ def test_who_has_an_interest_or_is_a_party_is_recused(
     approval = ask(**asked)
     assert may(approval, "dora")[0] == allowed
     assert may(approval, "omar")[0] == allowed  # nor does anybody in their stead
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "allowed"),
+    [
+        (T0 - DAY, T0, True),  # it had ended when it was asked for
+        (T0 - DAY, T0 + MINUTE, False),
+        (T0 - DAY, NOW - MINUTE, False),
+        (T0 - DAY, NOW, False),
+        (T0 - DAY, NOW + HOUR, False),
+        (T0 - DAY, None, False),
+        (T0 + MINUTE, T0 + 2 * MINUTE, False),  # it began and ended meanwhile
+        (T0 + MINUTE, T0 + MINUTE, True),  # it never held
+        (NOW, None, False),
+        (NOW + MINUTE, None, True),
+    ],
+)
+@pytest.mark.parametrize("where", ["counterparty", "unit"])
+def test_an_interest_counts_if_it_held_at_any_time_since_it_was_asked_for(
+    where: str, start: datetime, end: datetime | None, allowed: bool
+) -> None:
+    thing: dict[str, Any] = {"counterparty": "Acme"} if where == "counterparty" else {"unit": unit_of("pricing")}
+    declared = interest("dora", valid_from=start, **thing)
+    if end is not None:
+        services.end_interest(interest=declared, actor="dora", at=end)
+    stand_in("dora", "omar")
+    lend("dora", "sara")
+    approval = ask(counterparty="Acme")
+    for name in ("dora", "omar", "sara"):
+        assert may(approval, name)[0] == allowed, name
+    if not allowed:
+        with pytest.raises(NotAllowedError, match="an interest in it"):
+            decide(approval, "dora")
+
+
+def test_who_ends_an_interest_decides_what_is_asked_for_afterwards() -> None:
+    declared = interest("dora", counterparty="Acme")
+    before = ask(counterparty="Acme")
+    services.end_interest(interest=declared, actor="dora", at=T0 + MINUTE)
+    after = ask(5, counterparty="Acme", matter="capex", at=T0 + 2 * MINUTE)
+    assert may(before, "dora", at=before.expires_at - MINUTE)[0] is False
+    assert may(after, "dora")[0] is True
+
+
+def test_a_member_who_ends_an_interest_while_the_body_votes_stays_out() -> None:
+    declared = interest("board1", counterparty="Acme")
+    approval = ask(0, matter="merger", counterparty="Acme")
+    services.end_interest(interest=declared, actor="board1", at=T0 + MINUTE)
+    assert may(approval, "board1")[0] is False
+    assert len(approval.levels.get().eligible) == 4
+    assert [decide(approval, name) for name in ("board2", "board3", "board4")] == ["pending", "pending", "approved"]
 
 
 def test_the_recused_are_no_members_of_the_body() -> None:

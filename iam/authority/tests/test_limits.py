@@ -1,12 +1,13 @@
 """The lowest office whose limit covers the value decides: each limit of the matrix, at it and just above it."""
 
+from datetime import date
 from decimal import Decimal
 
 import pytest
 
 from iam.authority.models import Approval, Matter
 from iam.authority.services import NoAuthorityError
-from iam.authority.tests.factories import ask, decide, make_authority, offices
+from iam.authority.tests.factories import T0, ask, decide, make_authority, offices
 
 pytestmark = pytest.mark.django_db
 CENT = Decimal("0.01")
@@ -187,3 +188,20 @@ def test_reserved_matters_need_the_majority_of_the_board(matter: str) -> None:
     level = approval.levels.get()
     assert (level.majority, level.required, len(level.eligible)) == (True, 3, 5)
     assert [decide(approval, f"board{n}") for n in (1, 2, 3)] == ["pending", "pending", "approved"]
+
+
+def test_a_rate_has_its_day() -> None:
+    make_authority()
+    assert ask(currency="USD", fx_rate=Decimal("0.9"), fx_on=date(2026, 2, 27)).fx_on == date(2026, 2, 27)
+    assert ask(currency="USD", fx_rate=Decimal("0.9")).fx_on == T0.date()
+    assert ask().fx_on is None
+    assert ask(1, matter="chaos", currency="USD", fx_on=date(2026, 2, 27)).fx_on is None
+    with pytest.raises(ValueError, match="has not come yet"):
+        ask(currency="USD", fx_rate=Decimal("0.9"), fx_on=date(2026, 3, 3))
+
+
+def test_a_value_that_is_too_large_in_euros_is_refused() -> None:
+    make_authority()
+    with pytest.raises(ValueError, match="too large"):
+        ask(9 * 10**15, currency="USD", fx_rate=Decimal(9_000_000))
+    assert not Approval.objects.exists()

@@ -9,7 +9,7 @@ import pytest
 from audit.models import LedgerEntry
 from bus.models import OutboxMessage
 from holding import clock
-from iam.authority import matrix, services
+from iam.authority import services
 from iam.authority.models import Approval, MatrixVersion
 from iam.authority.services import MatrixError, NoAuthorityError, NotAllowedError, Tick
 from iam.authority.tasks import authority_tick
@@ -28,7 +28,7 @@ from iam.authority.tests.factories import (
 )
 
 pytestmark = pytest.mark.django_db
-RuleText = matrix.RuleText
+RuleText = services.RuleText
 MINUTE = timedelta(minutes=1)
 NEXT = T0 + 40 * DAY
 

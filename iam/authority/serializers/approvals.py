@@ -1,4 +1,4 @@
-"""What the API says of approvals and of the matrix, and what it takes."""
+"""What the API says of approvals, and what it takes."""
 
 from decimal import Decimal
 from typing import Any
@@ -6,7 +6,7 @@ from typing import Any
 from rest_framework import serializers
 
 from holding.models import Unit
-from iam.authority.models import Approval, Decision, Level, MatrixVersion, Matter, Rule
+from iam.authority.models import Approval, Decision, Hat, Level, Matter
 
 
 class LevelSerializer(serializers.ModelSerializer[Level]):
@@ -44,9 +44,9 @@ class ApprovalSerializer(serializers.ModelSerializer[Approval]):
     class Meta:
         model = Approval
         fields = [
-            "id", "key", "matter", "unit", "value", "currency", "fx_rate", "judged", "counterparty", "title",
-            "reason", "requester", "action", "parameters", "digest", "matrix", "by_rule", "state", "requested_at",
-            "due_at", "expires_at", "settled_at", "executed_at", "failure", "levels", "decisions",
+            "id", "key", "matter", "unit", "value", "currency", "fx_rate", "fx_on", "judged", "counterparty",
+            "title", "reason", "requester", "action", "parameters", "digest", "matrix", "by_rule", "state",
+            "requested_at", "due_at", "expires_at", "settled_at", "executed_at", "failure", "levels", "decisions",
         ]  # fmt: skip
         read_only_fields = fields
 
@@ -60,6 +60,7 @@ class AskSerializer(serializers.Serializer[Any]):
     value = serializers.DecimalField(20, 4, min_value=0, help_text="In the matter's measure.")
     currency = serializers.RegexField(r"^[A-Z]{3}$", default="EUR")
     fx_rate = serializers.DecimalField(18, 8, default=Decimal(1), help_text="Euros for one of the currency.")
+    fx_on = serializers.DateField(default=None, allow_null=True, help_text="Day of the rate; null: today.")
     counterparty = serializers.CharField(max_length=200, default="", allow_blank=True)
     title = serializers.CharField(max_length=200)
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
@@ -76,32 +77,28 @@ class DecideSerializer(serializers.Serializer[Any]):
 
     verdict = serializers.ChoiceField(choices=Decision.Verdict.choices)
     note = serializers.CharField(max_length=2000, default="", allow_blank=True, help_text="A rejection needs one.")
+    acting_as = serializers.CharField(
+        max_length=60,
+        default="",
+        allow_blank=True,
+        help_text="Key of one of the caller's titles; empty: the first of them.",
+    )
+
+
+class TitleSerializer(serializers.Serializer[Hat]):
+    """A title under which the caller may decide an approval."""
+
+    key = serializers.CharField(help_text="What `acting_as` takes.")
+    office = serializers.CharField(source="appointment.office.slug")
+    unit = serializers.CharField(source="appointment.unit.slug", allow_null=True, default=None)
+    acting_for = serializers.CharField(
+        source="acting_for.username", allow_null=True, default=None, help_text="Whose office it is, if another's."
+    )
+    delegation = serializers.IntegerField(source="delegation.pk", allow_null=True, default=None)
+    substitution = serializers.IntegerField(source="substitution.pk", allow_null=True, default=None)
 
 
 class WithdrawSerializer(serializers.Serializer[Any]):
     """Why a request is taken back."""
 
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)
-
-
-class RuleSerializer(serializers.ModelSerializer[Rule]):
-    """Up to which value an office decides a matter."""
-
-    matter = serializers.SlugRelatedField("slug", read_only=True)  # type: ignore[var-annotated]
-    measure = serializers.CharField(source="matter.measure")
-    office = serializers.SlugRelatedField("slug", read_only=True)  # type: ignore[var-annotated]
-    rank = serializers.IntegerField(source="office.rank")
-
-    class Meta:
-        model = Rule
-        fields = ["matter", "measure", "office", "rank", "limit", "required"]
-
-
-class MatrixSerializer(serializers.ModelSerializer[MatrixVersion]):
-    """A version of the delegation of authority matrix with its rules."""
-
-    rules = RuleSerializer(many=True)
-
-    class Meta:
-        model = MatrixVersion
-        fields = ["number", "status", "valid_from", "valid_to", "author", "approver", "reason", "digest", "rules"]
