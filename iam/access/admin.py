@@ -14,7 +14,6 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from iam.access import services
-from iam.access.bindings import covers_account
 from iam.access.forms import PersonForm, TokenForm
 from iam.access.models import (
     AccessReview,
@@ -27,6 +26,7 @@ from iam.access.models import (
     RoleBinding,
     User,
 )
+from iam.access.rights import beyond
 from iam.access.roles import map_group, unmap_group
 
 TOKEN_BYTES = 32
@@ -70,9 +70,9 @@ class PersonAdmin(admin.ModelAdmin):
         return fields if may_set else [name for name in fields if name != "password"]
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Return whether whoever asks may change people, and holds all that this one does."""
-        may = super().has_change_permission(request, obj)
-        return may and (obj is None or covers_account(by=acting(request), account=obj))
+        """Return whether whoever asks may change people, and could give all that this one holds."""
+        may, by = super().has_change_permission(request, obj), acting(request)
+        return may and (obj is None or obj.pk == by.pk or not beyond(by=by, account=obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Return False."""

@@ -15,9 +15,9 @@ from django.utils.translation import gettext as _
 from audit import services as audit
 from holding.models import Unit
 from iam.access import mail
-from iam.access.bindings import bind_role, require_role
+from iam.access.bindings import bind_role, require_to_give
 from iam.access.models import AccessRole, Invitation, User
-from iam.access.rights import NotHeldError, RefusedError, namespace, place, rights_of
+from iam.access.rights import NotHeldError, RefusedError, namespace, place
 from iam.access.services import TakenError, create_person, token_digest
 
 VALID_FOR = timedelta(days=7)
@@ -53,7 +53,7 @@ def invite_person(
     unit = place(unit)
     if role is not None:
         try:  # a token that opens less also invites to less
-            require_role(rights_of(invited_by), role, unit)
+            require_to_give(invited_by, role, unit, None)
         except NotHeldError as error:
             raise NotTheirsError(str(error)) from error
     for former in open_invitations().filter(email__iexact=email):
@@ -131,7 +131,7 @@ def accept_invitation(*, token: str, username: str, first_name: str, last_name: 
     by = waiting.invited_by
     if waiting.role is not None:
         try:
-            require_role(rights_of(by), waiting.role, waiting.unit)
+            require_to_give(by, waiting.role, place(waiting.unit), None)
         except NotHeldError as error:
             sentence = _("Whoever invited you may not give this role any more. Ask for a new invitation.")
             raise InvitationError(sentence) from error

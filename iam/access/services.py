@@ -17,7 +17,7 @@ from holding.models import Unit
 from iam.access import notices
 from iam.access.models import AccessRole, ApiToken, RoleBinding, User
 from iam.access.permissions import PERMISSIONS
-from iam.access.rights import NotHeldError, RefusedError, place, rights_of
+from iam.access.rights import NotHeldError, RefusedError, Rights, beyond, place, rights_of
 from iam.access.sessions import end_sessions
 
 LONGEST_TOKEN = timedelta(days=365)
@@ -208,8 +208,9 @@ def issue_token(
     """Store a new token of an account under a name that it has not used yet (IntegrityError otherwise).
 
     `permissions` and `unit` make it open less than the account may; empty is all of that. Raises RefusedError for
-    more than the account holds, an end over a year away, and a service account's token without an end;
-    NotHeldError when `by` would get more than they hold, or more than the token opens that they issue it with.
+    more than the account holds, an end over a year away, a service account's token without an end, and `by`
+    somebody for an account that is inactive or has no clearance; NotHeldError when `by` would get more than they
+    hold until the token's end, or more than the token opens that they issue it with.
     """
     held = rights_of(user).account
     given, unit = [code for code in PERMISSIONS if code in permissions], place(unit)
@@ -226,7 +227,7 @@ def issue_token(
         raise RefusedError(_("%(name)s holds nothing for that unit.") % {"name": user.username})
     _check_term(user, expires_at)
     if by is not None:
-        _require_covered(by, user, codes, unit)
+        _require_covered(by, user, given, unit, expires_at)
     issued = ApiToken.objects.create(
         user=user, name=name, digest=token_digest(token), expires_at=expires_at, permissions=given, unit=unit
     )
@@ -253,20 +254,35 @@ def _check_term(user: User, expires_at: datetime | None) -> None:
         raise RefusedError(_("A token lasts at most 365 days: choose an earlier end."))
 
 
-def _require_covered(by: User, user: User, codes: Collection[str], unit: Unit | None) -> None:
+def _require_covered(
+    by: User, user: User, codes: Collection[str], unit: Unit | None, until: datetime | None
+) -> None:
     """Raise NotHeldError when the token would let somebody do what they may not: who issues it sees it."""
     if user.kind == User.Kind.PERSON and user.pk != by.pk:
         raise NotHeldError(_("People issue their own tokens: nobody acts in the name of another person."))
     if not user.is_active:
         raise RefusedError(_("%(name)s is inactive: activate the account first.") % {"name": user.username})
-    rights, given = rights_of(by), rights_of(user).account
-    for code in codes or given.grants:
-        units = frozenset([unit.pk]) if unit else given.units(code)
-        if not rights.covers(code, units):
-            raise NotHeldError(
-                _("The token would give %(code)s where you do not hold it. Limit its permissions or its unit.")
-                % {"code": code}
+    if not user.cleared:
+        raise RefusedError(_("%(name)s has no clearance: give it first.") % {"name": user.username})
+    if user.pk == by.pk:
+        lacking = _not_asked(rights_of(by), codes, unit)
+    else:
+        lacking = beyond(by=by, account=user, codes=codes, unit=unit, until=until)
+    if lacking:
+        raise NotHeldError(
+            _(
+                "The token would give %(codes)s where you do not hold it, or for longer than you hold it. "
+                "Limit its permissions, its unit or its time."
             )
+            % {"codes": ", ".join(lacking)}
+        )
+
+
+def _not_asked(rights: Rights, codes: Collection[str], unit: Unit | None) -> list[str]:
+    """Return what one's own token would open and the token that it is asked for with does not."""
+    held = rights.account
+    found = codes or [code for code in held.grants if unit is None or held.allows(code, unit.pk)]
+    return [code for code in found if not rights.covers(code, frozenset([unit.pk]) if unit else held.units(code))]
 
 
 @transaction.atomic
