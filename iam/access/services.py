@@ -17,6 +17,7 @@ from holding.models import Unit
 from iam.access import notices
 from iam.access.models import AccessRole, ApiToken, RoleBinding, User
 from iam.access.permissions import PERMISSIONS
+from iam.access.powers import keeps_sign_in
 from iam.access.rights import NotHeldError, RefusedError, Rights, beyond, place, rights_of
 from iam.access.sessions import end_sessions
 
@@ -64,6 +65,10 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
     return user
 
 
+KEPT = gettext_lazy(
+    "This person holds an office: nobody else sets their password or e-mail address. They ask for a link to a new "
+    "password at the sign-in."
+)
 UNIQUE = {"access_user_username_key": "username", "user_email_once": "email"}  # constraints of the database
 TAKEN = {
     "username": gettext_lazy("This name is in use."),
@@ -151,17 +156,18 @@ def create_person(*, password: str, actor: str, **fields: Any) -> User:
 
 
 @transaction.atomic
-def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any) -> User:
+def update_person(*, user_id: int, actor: str, by: User | None = None, password: str = "", **fields: Any) -> User:
     """Bring fields of `PERSON_FIELDS`, and the password if one is given, to those values.
 
-    Raises LastAdministratorError, and TakenError for a username or an address in use. What does not change is not
-    in the ledger.
+    `by` is the person who asks, None the operator. Raises LastAdministratorError, TakenError for a username or an
+    address in use, NotHeldError for password or address of somebody who keeps their sign-in (`powers`). What does
+    not change is not in the ledger.
     """
     with somebody_stays():
-        return _update_person(user_id, actor, password, fields)
+        return _update_person(user_id, actor, by, password, fields)
 
 
-def _update_person(user_id: int, actor: str, password: str, fields: dict[str, Any]) -> User:
+def _update_person(user_id: int, actor: str, by: User | None, password: str, fields: dict[str, Any]) -> User:
     user = User.objects.select_for_update().get(pk=user_id)
     before = person_state(user)
     for name, value in fields.items():
@@ -174,6 +180,8 @@ def _update_person(user_id: int, actor: str, password: str, fields: dict[str, An
     changes = {name: value for name, value in person_state(user).items() if value != before[name]}
     if not changes and not password:
         return user
+    if (password or "email" in changes) and keeps_sign_in(user=user, by=by):
+        raise NotHeldError(KEPT)
     with once():
         user.save()
     if password or not user.is_active:
