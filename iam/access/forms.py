@@ -5,7 +5,6 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import password_validation
-from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -219,7 +218,7 @@ class GroupForm(AccessForm):
 class AccountForm(forms.Form):
     """A new account of a service or an agent: its name, and who answers for it."""
 
-    username = forms.CharField(label=_("Name"), max_length=150, validators=[UnicodeUsernameValidator()])
+    username = forms.CharField(label=_("Name"), max_length=150, validators=[User.username_validator])
     kind = forms.ChoiceField(
         label=_("Kind"), choices=[(kind, kind.label) for kind in User.Kind if kind != User.Kind.PERSON]
     )

@@ -55,6 +55,8 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
             user=user, name=FIRST_TOKEN, defaults={"digest": digest, "expires_at": None}
         )
         changed = True
+    if created:
+        User.username_validator(username)
     if changed:
         audit.record(
             actor=actor,
@@ -140,8 +142,12 @@ def person_state(user: User) -> dict[str, Any]:
 
 @transaction.atomic
 def create_person(*, password: str, actor: str, **fields: Any) -> User:
-    """Create a person from fields of `PERSON_FIELDS`. Raises TakenError for a username or an address in use."""
+    """Create a person from fields of `PERSON_FIELDS`.
+
+    Raises TakenError for a username or an address in use, ValidationError for what nobody may be called.
+    """
     user = User(**{name: value for name, value in fields.items() if name in PERSON_FIELDS})
+    User.username_validator(user.username)
     user.set_password(password)
     with once():
         user.save(force_insert=True)
@@ -159,9 +165,9 @@ def create_person(*, password: str, actor: str, **fields: Any) -> User:
 def update_person(*, user_id: int, actor: str, by: User | None = None, password: str = "", **fields: Any) -> User:
     """Bring fields of `PERSON_FIELDS`, and the password if one is given, to those values.
 
-    `by` is the person who asks, None the operator. Raises LastAdministratorError, TakenError for a username or an
-    address in use, NotHeldError for password or address of somebody who keeps their sign-in (`powers`). What does
-    not change is not in the ledger.
+    `by` is the person who asks, None the operator. Raises LastAdministratorError; TakenError for a username or an
+    address in use; ValidationError for what nobody may be called; NotHeldError for password or address of somebody
+    who keeps their sign-in (`powers`). What does not change is not in the ledger.
     """
     with somebody_stays():
         return _update_person(user_id, actor, by, password, fields)
@@ -180,6 +186,8 @@ def _update_person(user_id: int, actor: str, by: User | None, password: str, fie
     changes = {name: value for name, value in person_state(user).items() if value != before[name]}
     if not changes and not password:
         return user
+    if "username" in changes:
+        User.username_validator(user.username)
     if (password or "email" in changes) and keeps_sign_in(user=user, by=by):
         raise NotHeldError(KEPT)
     with once():
