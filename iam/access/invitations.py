@@ -13,6 +13,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from audit import services as audit
+from holding import scope
 from holding.models import Unit
 from iam.access import mail
 from iam.access.bindings import bind_role, require_to_give
@@ -125,6 +126,13 @@ def accept_invitation(*, token: str, username: str, first_name: str, last_name: 
     Raises InvitationError when it counts no more or gives more than whoever invited has by now, TakenError for a
     username in use.
     """
+    with scope.opened(
+        scope.EVERYTHING
+    ):  # whoever accepts sees no unit: the portal acts, on the word of who invited
+        return _accept(token, username, first_name, last_name, password)
+
+
+def _accept(token: str, username: str, first_name: str, last_name: str, password: str) -> User:
     waiting = open_invitations().select_for_update(of=("self",)).filter(digest=token_digest(token)).first()
     if waiting is None or User.objects.filter(email__iexact=waiting.email).exists():
         raise InvitationError(_("This link is not valid any more."))

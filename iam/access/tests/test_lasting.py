@@ -9,6 +9,7 @@ from django.db import connection, transaction
 from django.test import Client
 from django.utils import timezone
 
+from holding import scope
 from holding.models import Unit
 from holding.tests.factories import make_holding
 from iam.access import invitations
@@ -103,6 +104,17 @@ def test_an_invitation_by_somebody_whose_right_has_got_an_end_is_not_accepted() 
     by.bindings.update(expires_at=timezone.now() + DAY)
     with pytest.raises(invitations.InvitationError):
         invitations.accept_invitation(token=token, username="noa", first_name="", last_name="", password="x")
+
+
+def test_an_invitation_for_a_unit_is_accepted_by_somebody_who_sees_none() -> None:
+    by, pricing = make_person("boss", role="subsidiary-head", unit=unit("pricing")), unit("pricing")
+    _sent, token = invitations.invite_person(
+        email="n@example.com", role=role("viewer"), unit=pricing, invited_by=by
+    )
+    with scope.opened(scope.NOTHING):
+        noa = invitations.accept_invitation(token=token, username="noa", first_name="", last_name="", password="x")
+        assert scope.current() == scope.NOTHING
+    assert list(noa.bindings.values_list("unit__slug", flat=True)) == ["pricing"]
 
 
 def test_a_superuser_gives_without_an_end() -> None:
