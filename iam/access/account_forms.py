@@ -6,7 +6,6 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import password_validation
-from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
@@ -82,7 +81,7 @@ class AcceptForm(PasswordForm):
     username = forms.CharField(
         label=_("Name to sign in with"),
         max_length=150,
-        validators=[UnicodeUsernameValidator()],
+        validators=[User.username_validator],
         widget=forms.TextInput(attrs={"autocomplete": "username", "autocapitalize": "none"}),
     )
     first_name = forms.CharField(

@@ -14,7 +14,6 @@ from django.http import HttpRequest
 from django.utils.translation import gettext as _
 
 from iam.access import services
-from iam.access.bindings import covers_account
 from iam.access.forms import PersonForm, TokenForm
 from iam.access.models import (
     AccessReview,
@@ -27,6 +26,7 @@ from iam.access.models import (
     RoleBinding,
     User,
 )
+from iam.access.rights import beyond
 from iam.access.roles import map_group, unmap_group
 
 TOKEN_BYTES = 32
@@ -55,7 +55,7 @@ class PersonAdmin(admin.ModelAdmin):
     form = PersonForm
     fields = (
         "username", "first_name", "last_name", "email", "language", "password", "is_active", "is_staff", "cleared",
-        "is_superuser", "last_login", "date_joined",
+        "is_superuser", "last_login", "date_joined", "state",
     )  # fmt: skip
     readonly_fields = ("is_superuser", "last_login", "date_joined")
     list_display = ("username", "first_name", "last_name", "is_active", "is_staff", "cleared", "last_login")
@@ -64,15 +64,21 @@ class PersonAdmin(admin.ModelAdmin):
     ordering = ("username",)
 
     def get_fields(self, request: HttpRequest, obj: User | None = None) -> Any:
-        """Return the fields; without the one for a password where none may be set, since it would show its hash."""
+        """Return the fields; where nothing may be set without those of a form only: one would show the hash."""
         fields = super().get_fields(request, obj)
         may_set = self.has_change_permission(request, obj) if obj else self.has_add_permission(request)
-        return fields if may_set else [name for name in fields if name != "password"]
+        return fields if may_set else [name for name in fields if name not in ("password", "state")]
+
+    def get_form(self, request: HttpRequest, obj: User | None = None, change: bool = False, **options: Any) -> Any:
+        """Return the form, which knows who fills it in."""
+        form: Any = super().get_form(request, obj, change, **options)  # a class of this request
+        form.by = acting(request)
+        return form
 
     def has_change_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
-        """Return whether whoever asks may change people, and holds all that this one does."""
-        may = super().has_change_permission(request, obj)
-        return may and (obj is None or covers_account(by=acting(request), account=obj))
+        """Return whether whoever asks may change people, and could give all that this one holds."""
+        may, by = super().has_change_permission(request, obj), acting(request)
+        return may and (obj is None or obj.pk == by.pk or not beyond(by=by, account=obj))
 
     def has_delete_permission(self, request: HttpRequest, obj: User | None = None) -> bool:
         """Return False."""
@@ -82,7 +88,10 @@ class PersonAdmin(admin.ModelAdmin):
         """Create or change the person by its service."""
         password = form.cleaned_data["password"]
         if change:
-            services.update_person(user_id=obj.pk, password=password, actor=actor(request), **form.changed_state())
+            by = acting(request)
+            services.update_person(
+                user_id=obj.pk, password=password, actor=by.username, by=by, **form.changed_state()
+            )
             return
         obj.pk = services.create_person(password=password, actor=actor(request), **form.changed_state()).pk
 

@@ -14,8 +14,7 @@ from audit import services as audit
 from holding.models import Unit
 from iam.access.announcing import announce_outcome
 from iam.access.models import AccessRole, EmergencyAccess, RoleBinding, User
-from iam.access.permissions import PERMISSIONS
-from iam.access.rights import NotHeldError, RefusedError, Rights, given_reason, namespace, place, rights_of
+from iam.access.rights import NotHeldError, RefusedError, given_reason, namespace, place, rights_of, rights_to_give
 from iam.access.services import somebody_stays
 
 
@@ -41,10 +40,17 @@ def binding_state(binding: RoleBinding) -> dict[str, Any]:
     }
 
 
-def require_role(rights: Rights, role: AccessRole, unit: Unit | None) -> None:
-    """Raise NotHeldError unless whoever acts may grant, and holds all of the role, for the unit and all below."""
+def require_role(by: User, role: AccessRole, unit: Unit | None) -> None:
+    """Raise NotHeldError unless `by` may grant and holds all of the role now, for the unit and all below."""
+    rights = rights_of(by)
     rights.require("bindings.grant", unit)
     rights.require_all(role.permissions, unit)
+
+
+def require_to_give(by: User, role: AccessRole, unit: Unit | None, until: datetime | None) -> None:
+    """Raise NotHeldError unless `by` may grant now, and holds all of the role there until then (None: for ever)."""
+    rights_of(by).require("bindings.grant", unit)
+    rights_to_give(by, until).require_all(role.permissions, unit)
 
 
 def plan_grant(
@@ -61,7 +67,7 @@ def plan_grant(
     unit, now = place(unit), timezone.now()
     if by.pk == user.pk:
         raise NotHeldError(_("Nobody grants a role to themselves. Ask somebody else who holds it."))
-    require_role(rights_of(by), role, unit)
+    require_to_give(by, role, unit, expires_at)
     given_reason(reason)
     if not user.is_active:
         raise RefusedError(_("%(name)s is inactive: activate the account first.") % {"name": user.username})
@@ -107,11 +113,14 @@ def grant_role(
 ) -> RoleBinding:
     """Bind a role to somebody for a unit and all below it; the corporate unit, or None, is the whole holding.
 
-    Raises NotHeldError when `by` lacks `bindings.grant` or a permission of the role there, or is the person;
+    Raises NotHeldError when `by` lacks `bindings.grant`, or a permission of the role there until the end, or is the
+    person;
     RefusedError for an equal binding in that time, an end that is past, no reason, an inactive account.
     """
-    user = User.objects.select_for_update().get(pk=user.pk)  # two equal grants at once: the second sees the first
-    unit = place(unit)
+    # Of two equal grants at once the second sees the first; whoever loses a right at this moment gives it no more.
+    locked = User.objects.select_for_update(no_key=True).filter(pk__in=[by.pk, user.pk]).order_by("pk")
+    people, unit = {one.pk: one for one in locked}, place(unit)
+    by, user = people[by.pk], people[user.pk]
     plan_grant(by=by, user=user, role=role, unit=unit, starts_at=starts_at, expires_at=expires_at, reason=reason)
     return bind_role(
         user=user,
@@ -155,7 +164,7 @@ def revoke_binding(*, by: User, binding: RoleBinding, reason: str) -> RoleBindin
     """
     # A unit out of view is read as none here, which asks for the right over the whole holding.
     binding = RoleBinding.objects.select_related("role", "unit").get(pk=binding.pk)
-    require_role(rights_of(by), binding.role, binding.unit)
+    require_role(by, binding.role, binding.unit)
     return withdraw(binding_id=binding.pk, actor=by.username, reason=given_reason(reason))
 
 
@@ -169,6 +178,8 @@ def withdraw(*, binding_id: int, actor: str, reason: str) -> RoleBinding:
 
 
 def _withdraw(binding_id: int, actor: str, reason: str) -> RoleBinding:
+    holder = RoleBinding.objects.filter(pk=binding_id).values("user")
+    User.objects.select_for_update(no_key=True).get(pk__in=holder)  # what they grant now waits, or is waited for
     binding = RoleBinding.objects.select_for_update(of=("self",)).select_related("user", "role").get(pk=binding_id)
     if binding.revoked_at is not None:
         raise RefusedError(
@@ -208,20 +219,3 @@ def _end_emergency(binding: RoleBinding, actor: str) -> None:
         details={"person": binding.user.username, "role": binding.role.slug},
     )
     announce_outcome(emergency, actor=actor)
-
-
-def covers_account(*, by: User, account: User) -> bool:
-    """Return whether `by` holds all that the account's bindings give, now and later.
-
-    Whoever can set somebody's password, or activate them, can act as them: it must give them nothing new.
-    """
-    if account.is_superuser:
-        return by.is_superuser
-    rights = rights_of(by)
-    lasting = account.bindings.filter(Q(expires_at=None) | Q(expires_at__gt=timezone.now()), revoked_at=None)
-    return all(
-        rights.allows(code, binding.unit)
-        for binding in lasting.select_related("role", "unit")
-        for code in binding.role.permissions
-        if code in PERMISSIONS
-    )

@@ -16,6 +16,7 @@ from iam.access.bindings import bind_role, binding_state, record_revocation
 from iam.access.models import GroupMapping, RoleBinding, User
 from iam.access.rights import namespace
 from iam.access.services import TakenError, lasting_administrators, once, person_state
+from iam.access.usernames import RESERVED
 
 log = logging.getLogger("iam.access.claims")
 
@@ -68,7 +69,7 @@ def _create(email: str, claims: Mapping[str, Any]) -> User:
     wanted = str(claims.get("preferred_username") or email.partition("@")[0])
     stem = re.sub(r"[^\w.@+-]", "-", wanted)[:USERNAME_LENGTH] or "person"
     taken = User.objects.filter(username__istartswith=stem).values_list("username", flat=True)
-    names = {name.casefold() for name in taken}
+    names = RESERVED | {name.casefold() for name in taken}
     username, number = stem, 1
     while username.casefold() in names:
         number += 1

@@ -5,19 +5,25 @@ from typing import Any
 
 from django import forms
 from django.contrib.auth import password_validation
-from django.contrib.auth.validators import UnicodeUsernameValidator
 from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
+from audit.services import digest
 from holding.models import Unit
 from iam.access.models import AccessRole, ApiToken, EmergencyAccess, User
 from iam.access.permissions import PERMISSIONS
+from iam.access.powers import keeps_sign_in
 from iam.access.rights import REASON_LENGTH
-from iam.access.services import LONGEST_TOKEN, PERSON_FIELDS, TAKEN, lasting_administrators, person_state
+from iam.access.services import KEPT, LONGEST_TOKEN, PERSON_FIELDS, TAKEN, lasting_administrators, person_state
 
 
 class PersonForm(forms.ModelForm):
-    """A person; the password is asked for at first, and later only when it is to change."""
+    """A person; the password is asked for at first, and later only when it is to change.
+
+    `by` is who fills it in: of somebody who holds an office, nobody else is offered password and address.
+    """
+
+    by: User | None = None
 
     password = forms.CharField(
         label=_("Password"),
@@ -26,6 +32,7 @@ class PersonForm(forms.ModelForm):
         widget=forms.PasswordInput(attrs={"autocomplete": "new-password"}),
         help_text=_("At least 12 characters. Leave it empty to keep the present one."),
     )
+    state = forms.CharField(required=False, widget=forms.HiddenInput)  # of the person when the form was opened
 
     class Meta:
         model = User
@@ -35,6 +42,12 @@ class PersonForm(forms.ModelForm):
         super().__init__(*args, **kwargs)
         if not self.instance.pk:
             self.fields["password"].required = True
+            return
+        self.initial["state"] = digest(person_state(self.instance))
+        if keeps_sign_in(user=self.instance, by=self.by):
+            self.initial.pop("password", None)  # a field that is shut off has its initial value: here, the hash
+            for name in ("password", "email"):
+                self.fields[name].disabled, self.fields[name].help_text = True, KEPT
 
     def clean_password(self) -> str:
         """Return the password. Raises ValidationError when it is weak."""
@@ -51,8 +64,12 @@ class PersonForm(forms.ModelForm):
         return email
 
     def clean(self) -> dict[str, Any]:
-        """Refuse to take the rights of the last administrator."""
+        """Refuse to take the rights of the last administrator, and what was opened before somebody's change."""
         data = super().clean() or self.cleaned_data
+        if data.get("state") and data["state"] != self.initial.get("state"):
+            raise forms.ValidationError(
+                _("Somebody has changed this person since you opened the form. Open it again, and look.")
+            )
         stays = all(data.get(name, True) for name in ("is_active", "is_staff", "cleared"))
         if self.instance.pk and not stays and list(lasting_administrators()[:2]) == [self.instance]:
             raise forms.ValidationError(
@@ -61,9 +78,9 @@ class PersonForm(forms.ModelForm):
         return data
 
     def changed_state(self) -> dict[str, Any]:
-        """Return the fields to write."""
-        state = person_state(self.instance)
-        return {name: state[name] for name in PERSON_FIELDS}
+        """Return the fields to write: all of a new person, of another those that were changed."""
+        state, new = person_state(self.instance), not self.instance.pk
+        return {name: state[name] for name in PERSON_FIELDS if new or name in self.changed_data}
 
 
 class TokenForm(forms.ModelForm):
@@ -201,7 +218,7 @@ class GroupForm(AccessForm):
 class AccountForm(forms.Form):
     """A new account of a service or an agent: its name, and who answers for it."""
 
-    username = forms.CharField(label=_("Name"), max_length=150, validators=[UnicodeUsernameValidator()])
+    username = forms.CharField(label=_("Name"), max_length=150, validators=[User.username_validator])
     kind = forms.ChoiceField(
         label=_("Kind"), choices=[(kind, kind.label) for kind in User.Kind if kind != User.Kind.PERSON]
     )

@@ -1,6 +1,7 @@
 """What an account may do now: its bindings, read in one round trip that also opens its rows."""
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 
 from django.db import connection
 
@@ -9,12 +10,14 @@ from iam.access.models import ApiToken, User
 from iam.access.permissions import PERMISSIONS
 
 ALL = Scope(dict.fromkeys(PERMISSIONS))
-OPEN = "select code, whole, units from access_open(%s, %s, %s)"
+OPEN = "select code, whole, units from access_open(%s, %s, %s, %s)"
+FOREVER = "infinity"  # for PostgreSQL later than any time; what has no end lasts until then, and nothing else
 
 
-def open_for(account: User, token: ApiToken | None = None) -> Scope:
+def open_for(account: User, token: ApiToken | None = None, *, until: datetime | str | None = None) -> Scope:
     """Return what the account may do, by this token if it shows one, and let the connection see its units.
 
+    With `until` only what lasts until then, without emergency access; `FOREVER` is what has no end.
     Whoever calls this must close again (`holding.scope.show`): the connection stays open until then.
     """
     if not (account.is_active and account.cleared):
@@ -24,7 +27,7 @@ def open_for(account: User, token: ApiToken | None = None) -> Scope:
         return ALL
     codes: Sequence[str] = token.permissions if token else ()
     with connection.cursor() as cursor:
-        cursor.execute(OPEN, [account.pk, list(codes), token.unit_id if token else None])
+        cursor.execute(OPEN, [account.pk, list(codes), token.unit_id if token else None, until])
         return _scope(cursor.fetchall())
 
 

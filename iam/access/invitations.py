@@ -13,11 +13,12 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from audit import services as audit
+from holding import scope
 from holding.models import Unit
 from iam.access import mail
-from iam.access.bindings import bind_role, require_role
+from iam.access.bindings import bind_role, require_to_give
 from iam.access.models import AccessRole, Invitation, User
-from iam.access.rights import NotHeldError, RefusedError, namespace, place, rights_of
+from iam.access.rights import NotHeldError, RefusedError, namespace, place
 from iam.access.services import TakenError, create_person, token_digest
 
 VALID_FOR = timedelta(days=7)
@@ -53,7 +54,7 @@ def invite_person(
     unit = place(unit)
     if role is not None:
         try:  # a token that opens less also invites to less
-            require_role(rights_of(invited_by), role, unit)
+            require_to_give(invited_by, role, unit, None)
         except NotHeldError as error:
             raise NotTheirsError(str(error)) from error
     for former in open_invitations().filter(email__iexact=email):
@@ -125,13 +126,20 @@ def accept_invitation(*, token: str, username: str, first_name: str, last_name: 
     Raises InvitationError when it counts no more or gives more than whoever invited has by now, TakenError for a
     username in use.
     """
+    with scope.opened(
+        scope.EVERYTHING
+    ):  # whoever accepts sees no unit: the portal acts, on the word of who invited
+        return _accept(token, username, first_name, last_name, password)
+
+
+def _accept(token: str, username: str, first_name: str, last_name: str, password: str) -> User:
     waiting = open_invitations().select_for_update(of=("self",)).filter(digest=token_digest(token)).first()
     if waiting is None or User.objects.filter(email__iexact=waiting.email).exists():
         raise InvitationError(_("This link is not valid any more."))
     by = waiting.invited_by
     if waiting.role is not None:
         try:
-            require_role(rights_of(by), waiting.role, waiting.unit)
+            require_to_give(by, waiting.role, place(waiting.unit), None)
         except NotHeldError as error:
             sentence = _("Whoever invited you may not give this role any more. Ask for a new invitation.")
             raise InvitationError(sentence) from error

@@ -16,6 +16,7 @@ from django.utils.translation import gettext_lazy as _
 from holding import scope
 from holding.models import Unit
 from iam.access.permissions import PERMISSIONS
+from iam.access.usernames import UsernameValidator
 
 
 class Placed(models.Model):
@@ -43,6 +44,15 @@ class User(AbstractUser):
         SERVICE = "service", _("service account")
         AGENT = "agent", _("agent")
 
+    username_validator = UsernameValidator()
+    username = models.CharField(
+        _("username"),
+        max_length=150,
+        unique=True,
+        help_text=_("Required. 150 characters or fewer. Letters, digits and @/./+/-/_ only."),
+        validators=[username_validator],
+        error_messages={"unique": _("A user with that username already exists.")},
+    )
     kind = models.CharField(_("kind"), max_length=8, choices=Kind, default=Kind.PERSON)
     owner = models.ForeignKey(
         "self",

@@ -38,7 +38,8 @@ def counted(reviews: QuerySet[AccessReview]) -> QuerySet[AccessReview]:
 def open_review(*, by: User, unit: Unit | None = None, reviewer: User, due_at: datetime) -> AccessReview:
     """Open a review of every binding in force for the unit and all below it (None: of the whole holding).
 
-    Those that the reviewer granted or holds are left out: another review, by somebody else, must see them.
+    Those that the reviewer granted or holds, and those of accounts that they own, are left out: another review, by
+    somebody else, must see them.
     Raises NotHeldError unless both hold `reviews.conduct` there, RefusedError for a due time that is past, for a
     review of the same that is open, or when nothing is left to review.
     """
@@ -55,6 +56,7 @@ def open_review(*, by: User, unit: Unit | None = None, reviewer: User, due_at: d
     if AccessReview.objects.filter(unit=unit, reviewer=reviewer, closed_at=None).exists():
         raise RefusedError(_("This person reviews the same already: close that review first."))
     bindings = RoleBinding.objects.in_force(now).exclude(user=reviewer).exclude(granted_by=reviewer)
+    bindings = bindings.exclude(user__owner=reviewer)
     if unit is not None:
         bindings = bindings.filter(unit_id__in=subtree(unit))
     found = list(bindings.order_by("pk").values_list("pk", flat=True))

@@ -4,14 +4,17 @@ Nobody hands on what they do not hold. What whoever acts holds is read anew, by 
 request's rows; inside a request its scope must allow the act too, so that a token which opens less also gives less.
 """
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from datetime import datetime
 
+from django.db.models import Q
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from holding import scope
 from holding.models import Unit
-from iam.access.grants import open_for
+from iam.access.grants import FOREVER, open_for
 from iam.access.models import User
 from iam.access.permissions import PERMISSIONS
 
@@ -45,10 +48,6 @@ class Rights:
                 return False
         return True
 
-    def covers_all_of(self, other: scope.Scope) -> bool:
-        """Return whether somebody else's rights are no more than these."""
-        return all(self.covers(code, other.units(code)) for code in PERMISSIONS if other.has(code))
-
     def require(self, code: str, unit: Unit | None = None) -> None:
         """Raise NotHeldError unless the permission is held for the unit (None: for the whole holding)."""
         if not self.allows(code, unit):
@@ -61,7 +60,10 @@ class Rights:
         """Raise NotHeldError naming the permissions that are not held for the unit."""
         if missing := sorted(code for code in codes if code in PERMISSIONS and not self.allows(code, unit)):
             raise NotHeldError(
-                _("Nobody hands on what they do not hold. For %(where)s you lack: %(codes)s.")
+                _(
+                    "Nobody hands on what they do not hold, nor for longer than they hold it. "
+                    "For %(where)s you lack: %(codes)s."
+                )
                 % {"where": namespace(unit), "codes": ", ".join(missing)}
             )
 
@@ -72,6 +74,48 @@ def rights_of(account: User) -> Rights:
     held = open_for(account)
     scope.show(asked)
     return Rights(held, asked)
+
+
+def rights_to_give(account: User, until: datetime | None) -> Rights:
+    """Return what the account may hand on until that time; at None, without an end.
+
+    It is what they hold by bindings that last as long, and by none of an emergency: time is not handed on either.
+    """
+    asked = scope.current()
+    held = open_for(account, until=until or FOREVER)
+    scope.show(asked)
+    return Rights(held, asked)
+
+
+def beyond(
+    *, by: User, account: User, codes: Collection[str] = (), unit: Unit | None = None, until: datetime | None = None
+) -> list[str]:
+    """Return what somebody who acts as the account until that time (None: for ever) could do and `by` not give.
+
+    That is by its bindings that count now or will; of the permissions `codes` (none: all of them), and for the
+    unit and what is below it (None: wherever the account may).
+    """
+    rights, now, found = rights_to_give(by, until), timezone.now(), set[str]()
+    if account.is_superuser:
+        return [] if by.is_superuser else list(PERMISSIONS)
+    rows = account.bindings.filter(Q(expires_at=None) | Q(expires_at__gt=now), revoked_at=None)
+    if until is not None:
+        rows = rows.filter(starts_at__lt=until)
+    inside = subtree(unit) if unit else frozenset[int]()
+    outside = above(unit) if unit else frozenset[int]()
+    for binding in rows.select_related("role"):
+        at = binding.unit_id
+        if unit is not None and at not in inside:
+            if at is not None and at not in outside:
+                continue
+            at = unit.pk
+        for code in set(binding.role.permissions) & set(PERMISSIONS) & set(codes or PERMISSIONS):
+            wide = PERMISSIONS[code].wide
+            if wide and (unit is not None or at is not None):
+                continue  # it counts for the whole holding only
+            if not rights.covers(code, None if at is None else frozenset([at])):
+                found.add(code)
+    return sorted(found)
 
 
 def place(unit: Unit | None) -> Unit | None:

@@ -11,10 +11,10 @@ from django.utils.translation import gettext as _
 from audit import services as audit
 from holding import scope
 from holding.models import Unit
-from iam.access.bindings import require_role
+from iam.access.bindings import require_role, require_to_give
 from iam.access.models import AccessRole, GroupMapping, User
 from iam.access.permissions import PERMISSIONS
-from iam.access.rights import RefusedError, namespace, place, rights_of
+from iam.access.rights import RefusedError, namespace, place, rights_of, rights_to_give
 
 
 def role_state(role: AccessRole) -> dict[str, Any]:
@@ -34,13 +34,12 @@ def _checked(codes: Collection[str]) -> list[str]:
 def define_role(*, by: User, slug: str, name_es: str, name_en: str, permissions: Collection[str]) -> AccessRole:
     """Create a role.
 
-    Raises NotHeldError unless `by` holds `roles.manage` and every permission of it for the whole holding,
-    RefusedError for a slug in use and for unknown permissions, ValidationError for a malformed slug.
+    Raises NotHeldError unless `by` holds `roles.manage`, and every permission of it for the whole holding without
+    an end; RefusedError for a slug in use and for unknown permissions, ValidationError for a malformed slug.
     """
-    rights = rights_of(by)
-    rights.require("roles.manage")
+    rights_of(by).require("roles.manage")
     codes = _checked(permissions)
-    rights.require_all(codes, None)
+    rights_to_give(by, None).require_all(codes, None)
     validate_slug(slug)
     role, created = AccessRole.objects.get_or_create(
         slug=slug, defaults={"name_es": name_es, "name_en": name_en, "permissions": codes}
@@ -63,11 +62,10 @@ def change_role(
 ) -> AccessRole:
     """Change a role that the house defined, for everybody who holds it.
 
-    Raises NotHeldError unless `by` holds `roles.manage`, and for the whole holding whatever is put in;
-    RefusedError for a built-in role, which is the same in every installation, and for unknown permissions.
+    Raises NotHeldError unless `by` holds `roles.manage`, and for the whole holding without an end whatever is put
+    in; RefusedError for a built-in role, which is the same in every installation, and for unknown permissions.
     """
-    rights = rights_of(by)
-    rights.require("roles.manage")
+    rights_of(by).require("roles.manage")
     role = AccessRole.objects.select_for_update().get(pk=role.pk)
     if role.built_in:
         raise RefusedError(
@@ -75,7 +73,7 @@ def change_role(
             % {"slug": role.slug}
         )
     codes = _checked(permissions)
-    rights.require_all(set(codes) - set(role.permissions), None)
+    rights_to_give(by, None).require_all(set(codes) - set(role.permissions), None)
     before = role_state(role)
     role.name_es, role.name_en, role.permissions = name_es, name_en, codes
     if role_state(role) == before:
@@ -106,7 +104,7 @@ def groups_in_view() -> QuerySet[GroupMapping]:
 def map_group(*, by: User, group: str, role: AccessRole, unit: Unit | None = None) -> GroupMapping:
     """Let a group of the identity provider give a role. Raises NotHeldError as granting it would, RefusedError."""
     unit, group = place(unit), group.strip()
-    require_role(rights_of(by), role, unit)
+    require_to_give(by, role, unit, None)
     if not group:
         raise RefusedError(_("Name the group as the identity provider does."))
     mapping, created = GroupMapping.objects.get_or_create(group=group, role=role, unit=unit)
@@ -119,7 +117,7 @@ def map_group(*, by: User, group: str, role: AccessRole, unit: Unit | None = Non
 @transaction.atomic
 def unmap_group(*, by: User, mapping: GroupMapping) -> None:
     """Let the group give the role no more; the next sign-in takes it away. Raises NotHeldError."""
-    require_role(rights_of(by), mapping.role, mapping.unit)
+    require_role(by, mapping.role, mapping.unit)
     _record_mapping(mapping, by, "group.unmap")
     mapping.delete()
 

@@ -2,7 +2,6 @@
 
 from typing import Any
 
-from django.contrib.auth.validators import UnicodeUsernameValidator
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
@@ -52,7 +51,7 @@ class NewAccountSerializer(serializers.Serializer[User]):
     """A new account: its name, whether a service's or an agent's, and who answers for it."""
 
     username = serializers.CharField(
-        max_length=150, validators=[UnicodeUsernameValidator()], help_text="Name; letters, digits and @ . + - _."
+        max_length=150, validators=[User.username_validator], help_text="Name; letters, digits and @ . + - _."
     )
     kind = serializers.ChoiceField(choices=ACCOUNT_KINDS, default=User.Kind.SERVICE, help_text="Kind of account.")
     owner = AccountField(help_text="Username of an active person with the clearance.")

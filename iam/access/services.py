@@ -17,7 +17,8 @@ from holding.models import Unit
 from iam.access import notices
 from iam.access.models import AccessRole, ApiToken, RoleBinding, User
 from iam.access.permissions import PERMISSIONS
-from iam.access.rights import NotHeldError, RefusedError, place, rights_of
+from iam.access.powers import keeps_sign_in
+from iam.access.rights import NotHeldError, RefusedError, Rights, beyond, place, rights_of
 from iam.access.sessions import end_sessions
 
 LONGEST_TOKEN = timedelta(days=365)
@@ -54,6 +55,8 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
             user=user, name=FIRST_TOKEN, defaults={"digest": digest, "expires_at": None}
         )
         changed = True
+    if created:
+        User.username_validator(username)
     if changed:
         audit.record(
             actor=actor,
@@ -64,6 +67,10 @@ def ensure_administrator(*, username: str, password: str, token: str, actor: str
     return user
 
 
+KEPT = gettext_lazy(
+    "This person holds an office: nobody else sets their password or e-mail address. They ask for a link to a new "
+    "password at the sign-in."
+)
 UNIQUE = {"access_user_username_key": "username", "user_email_once": "email"}  # constraints of the database
 TAKEN = {
     "username": gettext_lazy("This name is in use."),
@@ -135,8 +142,12 @@ def person_state(user: User) -> dict[str, Any]:
 
 @transaction.atomic
 def create_person(*, password: str, actor: str, **fields: Any) -> User:
-    """Create a person from fields of `PERSON_FIELDS`. Raises TakenError for a username or an address in use."""
+    """Create a person from fields of `PERSON_FIELDS`.
+
+    Raises TakenError for a username or an address in use, ValidationError for what nobody may be called.
+    """
     user = User(**{name: value for name, value in fields.items() if name in PERSON_FIELDS})
+    User.username_validator(user.username)
     user.set_password(password)
     with once():
         user.save(force_insert=True)
@@ -151,17 +162,18 @@ def create_person(*, password: str, actor: str, **fields: Any) -> User:
 
 
 @transaction.atomic
-def update_person(*, user_id: int, actor: str, password: str = "", **fields: Any) -> User:
+def update_person(*, user_id: int, actor: str, by: User | None = None, password: str = "", **fields: Any) -> User:
     """Bring fields of `PERSON_FIELDS`, and the password if one is given, to those values.
 
-    Raises LastAdministratorError, and TakenError for a username or an address in use. What does not change is not
-    in the ledger.
+    `by` is the person who asks, None the operator. Raises LastAdministratorError; TakenError for a username or an
+    address in use; ValidationError for what nobody may be called; NotHeldError for password or address of somebody
+    who keeps their sign-in (`powers`). What does not change is not in the ledger.
     """
     with somebody_stays():
-        return _update_person(user_id, actor, password, fields)
+        return _update_person(user_id, actor, by, password, fields)
 
 
-def _update_person(user_id: int, actor: str, password: str, fields: dict[str, Any]) -> User:
+def _update_person(user_id: int, actor: str, by: User | None, password: str, fields: dict[str, Any]) -> User:
     user = User.objects.select_for_update().get(pk=user_id)
     before = person_state(user)
     for name, value in fields.items():
@@ -174,6 +186,10 @@ def _update_person(user_id: int, actor: str, password: str, fields: dict[str, An
     changes = {name: value for name, value in person_state(user).items() if value != before[name]}
     if not changes and not password:
         return user
+    if "username" in changes:
+        User.username_validator(user.username)
+    if (password or "email" in changes) and keeps_sign_in(user=user, by=by):
+        raise NotHeldError(KEPT)
     with once():
         user.save()
     if password or not user.is_active:
@@ -208,8 +224,9 @@ def issue_token(
     """Store a new token of an account under a name that it has not used yet (IntegrityError otherwise).
 
     `permissions` and `unit` make it open less than the account may; empty is all of that. Raises RefusedError for
-    more than the account holds, an end over a year away, and a service account's token without an end;
-    NotHeldError when `by` would get more than they hold, or more than the token opens that they issue it with.
+    more than the account holds, an end over a year away, a service account's token without an end, and `by`
+    somebody for an account that is inactive or has no clearance; NotHeldError when `by` would get more than they
+    hold until the token's end, or more than the token opens that they issue it with.
     """
     held = rights_of(user).account
     given, unit = [code for code in PERMISSIONS if code in permissions], place(unit)
@@ -226,7 +243,7 @@ def issue_token(
         raise RefusedError(_("%(name)s holds nothing for that unit.") % {"name": user.username})
     _check_term(user, expires_at)
     if by is not None:
-        _require_covered(by, user, codes, unit)
+        _require_covered(by, user, given, unit, expires_at)
     issued = ApiToken.objects.create(
         user=user, name=name, digest=token_digest(token), expires_at=expires_at, permissions=given, unit=unit
     )
@@ -253,20 +270,35 @@ def _check_term(user: User, expires_at: datetime | None) -> None:
         raise RefusedError(_("A token lasts at most 365 days: choose an earlier end."))
 
 
-def _require_covered(by: User, user: User, codes: Collection[str], unit: Unit | None) -> None:
+def _require_covered(
+    by: User, user: User, codes: Collection[str], unit: Unit | None, until: datetime | None
+) -> None:
     """Raise NotHeldError when the token would let somebody do what they may not: who issues it sees it."""
     if user.kind == User.Kind.PERSON and user.pk != by.pk:
         raise NotHeldError(_("People issue their own tokens: nobody acts in the name of another person."))
     if not user.is_active:
         raise RefusedError(_("%(name)s is inactive: activate the account first.") % {"name": user.username})
-    rights, given = rights_of(by), rights_of(user).account
-    for code in codes or given.grants:
-        units = frozenset([unit.pk]) if unit else given.units(code)
-        if not rights.covers(code, units):
-            raise NotHeldError(
-                _("The token would give %(code)s where you do not hold it. Limit its permissions or its unit.")
-                % {"code": code}
+    if not user.cleared:
+        raise RefusedError(_("%(name)s has no clearance: give it first.") % {"name": user.username})
+    if user.pk == by.pk:
+        lacking = _not_asked(rights_of(by), codes, unit)
+    else:
+        lacking = beyond(by=by, account=user, codes=codes, unit=unit, until=until)
+    if lacking:
+        raise NotHeldError(
+            _(
+                "The token would give %(codes)s where you do not hold it, or for longer than you hold it. "
+                "Limit its permissions, its unit or its time."
             )
+            % {"codes": ", ".join(lacking)}
+        )
+
+
+def _not_asked(rights: Rights, codes: Collection[str], unit: Unit | None) -> list[str]:
+    """Return what one's own token would open and the token that it is asked for with does not."""
+    held = rights.account
+    found = codes or [code for code in held.grants if unit is None or held.allows(code, unit.pk)]
+    return [code for code in found if not rights.covers(code, frozenset([unit.pk]) if unit else held.units(code))]
 
 
 @transaction.atomic

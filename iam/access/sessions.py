@@ -8,6 +8,7 @@ import time
 from typing import Any
 
 from allauth.usersessions.models import UserSession
+from django.conf import settings
 from django.contrib.auth import logout
 from django.contrib.auth.models import AnonymousUser
 from django.db import transaction
@@ -36,6 +37,9 @@ def begin(request: HttpRequest) -> None:
 def keep(request: HttpRequest) -> None:
     """Hold the session of a request to its limits; when it is over, the request is a stranger's."""
     session = request.session
+    shown = request.COOKIES.get(settings.SESSION_COOKIE_NAME, "")
+    if shown and session.session_key and shown != session.session_key:
+        rename_session(former=shown, key=session.session_key)  # Django changes it when SECRET_KEY was changed
     if SIGNED_IN not in session:
         begin(request)
         return

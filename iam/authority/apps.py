@@ -13,5 +13,8 @@ class AuthorityConfig(AppConfig):
     verbose_name = _("Authority")
 
     def ready(self) -> None:
-        """Let every app register what approvals may do: in its module `actions`, if it has one."""
-        autodiscover_modules("actions")
+        """Let every app register what approvals may do: in its module `actions`, if it has one.
+
+        Access is told who holds an office (module `powers`), once the models are there.
+        """
+        autodiscover_modules("actions", "powers")

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import yaml
+from django.core.exceptions import ValidationError
 from django.db import transaction
 
 from audit import services as audit
@@ -156,6 +157,8 @@ def _mistakes(data: Mapping[str, Any], known: _Known) -> Iterator[str]:
             continue
         yield from (f"{at}.{key}: there is no such field" for key in entry if key not in KNOWN)
         yield from (f"{at}.{key}: a text is needed" for key in NAMES if not _is_text(entry.get(key)))
+        if entry.get("username") not in known.people:
+            yield from (f"{at}.username: {said}" for said in _wrong_name(str(entry.get("username"))))
         name = str(entry.get("username")).casefold()  # addresses are the same whatever their case
         if name in seen:
             yield f"{at}.username: {entry['username']} was named before"
@@ -165,6 +168,15 @@ def _mistakes(data: Mapping[str, Any], known: _Known) -> Iterator[str]:
             yield f"{at}.username: {email} is the address of {known.addresses[email]} already"
         yield from _mistakes_in(entry, at, "offices", "office", known)
         yield from _mistakes_in(entry, at, "roles", "role", known)
+
+
+def _wrong_name(name: str) -> list[str]:
+    """Return why nobody may be called so, nothing for a good name."""
+    try:
+        User.username_validator(name)
+    except ValidationError as error:
+        return list(error.messages)
+    return []
 
 
 def _mistakes_in(entry: Mapping[str, Any], at: str, key: str, what: str, known: _Known) -> Iterator[str]:

@@ -15,10 +15,12 @@ import pytest
 from django.conf import LazySettings
 from django.contrib.auth.tokens import PasswordResetTokenGenerator
 from django.test import Client
+from django.urls import reverse
 from django.utils import timezone
 
 from audit.models import LedgerEntry
 from holding.models import Unit
+from holding.scope import EVERYTHING, opened, show
 from holding.tests.factories import make_holding
 from iam.access import invitations, mail, passwords
 from iam.access.models import AccessRole, ApiToken, Invitation, RoleBinding, User
@@ -67,6 +69,15 @@ def link() -> str:
 
 def bind(user: User, role: str = "administrator", unit: Unit | None = None) -> None:
     RoleBinding.objects.create(user=user, role=AccessRole.objects.get(slug=role), unit=unit)
+
+
+@pytest.fixture
+def gate(settings: LazySettings) -> Iterator[None]:
+    """As in the web process, where only the gate opens rows."""
+    settings.SCOPE = "nothing"
+    yield
+    settings.SCOPE = "everything"
+    show(EVERYTHING)
 
 
 # --- a new password ----------------------------------------------------------------------------------------
@@ -163,6 +174,22 @@ def test_two_uses_at_once_are_one() -> None:
     number, token = link().split("/")[3:5]
     assert passwords.reset_password(number=number, token=token, password=NEW) is not None
     assert passwords.reset_password(number=number, token=token, password=PASSWORD) is None
+
+
+def test_an_invitation_for_a_unit_is_accepted_by_a_stranger(client: Client, gate: None) -> None:
+    with opened(EVERYTHING):
+        make_holding(subsidiaries=("pricing", "tax"))
+        boss, pricing = make_person("boss", role=""), Unit.objects.get(slug="pricing")
+        bind(boss, unit=pricing)
+        _sent, token = invitations.invite_person(
+            email="noa@example.com", role=AccessRole.objects.get(slug="viewer"), unit=pricing, invited_by=boss
+        )
+    told = {"username": "noa", "first_name": "Noa", "last_name": "N", "password": NEW, "again": NEW}
+    accepted = client.post(reverse("invitation", args=[token]), told)
+    assert accepted.status_code == 200
+    with opened(EVERYTHING):
+        binding = RoleBinding.objects.select_related("unit").get(user__username="noa")
+        assert binding.namespace == "subs-pricing"
 
 
 # --- invitations -------------------------------------------------------------------------------------------

@@ -49,6 +49,19 @@ def test_the_key_changes_at_sign_in() -> None:
     assert not Session.objects.filter(session_key=before).exists()
 
 
+def test_a_session_goes_on_when_the_secret_key_is_changed(settings: LazySettings) -> None:
+    make_person()
+    client = signed_in()
+    before = client.session.session_key
+    settings.SECRET_KEY_FALLBACKS = [settings.SECRET_KEY]
+    settings.SECRET_KEY = "another key, as long as it has to be, for the signatures of tests"
+    assert is_in(client)
+    assert client.session.session_key != before
+    change(client, touched_at=-61)
+    assert is_in(client)
+    assert [row.session_key for row in UserSession.objects.all()] == [client.session.session_key]
+
+
 def test_a_session_ends_two_hours_after_the_last_page(monkeypatch: pytest.MonkeyPatch) -> None:
     make_person()
     client = signed_in()

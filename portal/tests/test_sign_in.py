@@ -1,11 +1,13 @@
 """Signing in: clear errors that tell nobody's name, and a limit of attempts."""
 
 import statistics
+import threading
 import time
 from typing import Any
 
 import pytest
 from django.core.cache import cache
+from django.db import connection
 from django.test import Client
 
 from iam.access.tests.factories import PASSWORD, make_person
@@ -80,6 +82,36 @@ def test_success_forgets_the_failures_of_the_name(client: Client) -> None:
     assert attempt(client).status_code == 302
     client.post("/sign-out/")
     assert attempt(client, password="wrong").status_code == 422
+
+
+@pytest.mark.django_db(transaction=True)
+def test_of_many_attempts_at_once_no_more_are_looked_at_than_in_a_row(transactional_db: None) -> None:
+    make_person()
+    start, came = threading.Barrier(16), list[int]()
+
+    def guess() -> None:
+        start.wait(10)
+        came.append(attempt(Client(), password="wrong").status_code)
+        connection.close()
+
+    threads = [threading.Thread(target=guess) for _ in range(16)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(came) == [422] * attempts.MOST_PER_NAME + [429] * (16 - attempts.MOST_PER_NAME)
+
+
+def test_what_does_not_fail_counts_for_no_address(client: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attempts, "MOST_PER_ADDRESS", 3)
+    make_person()
+    for _ in range(4):
+        assert attempt(client).status_code == 302
+        client.post("/sign-out/")
+    for name in ("one", "two", "two"):
+        assert attempt(client, name, "wrong").status_code == 422
+    for _ in range(4):
+        assert attempt(client).status_code == 429
 
 
 def rank_sum(first: list[float], second: list[float]) -> float:

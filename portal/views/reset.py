@@ -33,12 +33,11 @@ def ask(request: HttpRequest) -> HttpResponse:
         return render(request, "access/reset.html", {"form": form}, status=status_of(form))
     email, address = form.cleaned_data["email"], client_address(request)
     name = f"reset/{email}"
-    if wait := attempts.seconds_to_wait(name=name, address=address):
+    if wait := attempts.begin(name=name, address=address).wait:
         form.add_error(None, attempts.refusal(wait))
         response = render(request, "access/reset.html", {"form": form}, status=429)
         response.headers["Retry-After"] = str(wait)
         return response
-    attempts.note_failure(name=name, address=address)
     try:
         send_reset_link.delay(email, get_language() or settings.LANGUAGE_CODE)
     except OperationalError:

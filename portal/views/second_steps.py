@@ -186,11 +186,12 @@ def _check(request: HttpRequest, user: User, *, second_step: bool) -> tuple[str,
         _accepted, error, status = take_second_step(request, user)
         return error, status
     name, address = f"confirm/{user.pk}", client_address(request)
-    if wait := attempts.seconds_to_wait(name=name, address=address):
-        return attempts.refusal(wait), 429
+    attempt = attempts.begin(name=name, address=address)
+    if attempt.wait:
+        return attempts.refusal(attempt.wait), 429
     if not user.check_password(request.POST.get("password", "")):
-        if attempts.note_failure(name=name, address=address):
+        if attempt.last:
             sign_ins.record_lock_out(user=user, step="confirmation", address=address)
         return _("The password is wrong."), 422
-    attempts.forget(name=name)
+    attempts.succeed(name=name, address=address)
     return "", 200

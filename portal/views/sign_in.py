@@ -54,15 +54,16 @@ def sign_in(request: HttpRequest) -> HttpResponse:
     if request.method != "POST":
         return _page(request, error=problem_of(request.GET.get("problem", "")))
     name, address = request.POST.get("username", "").strip(), client_address(request)
-    if wait := attempts.seconds_to_wait(name=name, address=address):
-        return _refuse(_page(request, error=attempts.refusal(wait), status=429), wait)
+    attempt = attempts.begin(name=name, address=address)
+    if attempt.wait:
+        return _refuse(_page(request, error=attempts.refusal(attempt.wait), status=429), attempt.wait)
     form = AuthenticationForm(request, request.POST)
     if not form.is_valid():
-        if attempts.note_failure(name=name, address=address):
+        if attempt.last:
             _tell_lock_out(name, address)
         log.warning("Sign-in refused, from %s.", address)
         return _page(request, error=_("Name or password is wrong."), status=422)
-    attempts.forget(name=name)
+    attempts.succeed(name=name, address=address)
     login = Login(user=form.get_user(), redirect_url=destination(request))
     response: HttpResponse = perform_password_login(request, {"username": name}, login)
     return response
@@ -100,19 +101,20 @@ def second_step(request: HttpRequest) -> HttpResponse:
 def take_second_step(request: HttpRequest, user: User) -> tuple[Any, str, int]:
     """Take the code or key that was posted: the authenticator, or None with the error and the status."""
     name, address = f"second-step/{user.pk}", client_address(request)
-    if wait := attempts.seconds_to_wait(name=name, address=address):
-        return None, attempts.refusal(wait), 429
+    attempt = attempts.begin(name=name, address=address)
+    if attempt.wait:
+        return None, attempts.refusal(attempt.wait), 429
     try:
         if "credential" in request.POST:
             accepted = mfa.accept_key(user=user, credential=posted_credential(request))
         else:
             accepted = mfa.accept_code(user=user, code=request.POST.get("code", ""))
     except mfa.WrongAnswerError as wrong:
-        if attempts.note_failure(name=name, address=address):
+        if attempt.last:
             sign_ins.record_lock_out(user=user, step="second-step", address=address)
         log.warning("Second step refused, person %d, from %s.", user.pk, address)
         return None, str(wrong), 422
-    attempts.forget(name=name)
+    attempts.succeed(name=name, address=address)
     return accepted, "", 200
 
 
@@ -143,13 +145,14 @@ def passkey(request: HttpRequest) -> HttpResponse:
         return JsonResponse(webauthn.begin_authentication()["publicKey"])
     address = client_address(request)
     name = f"passkey/{address}"
-    if wait := attempts.seconds_to_wait(name=name, address=address):
-        return _refuse(_page(request, error=attempts.refusal(wait), status=429), wait)
+    attempt = attempts.begin(name=name, address=address)
+    if attempt.wait:
+        return _refuse(_page(request, error=attempts.refusal(attempt.wait), status=429), attempt.wait)
     try:
         accepted = mfa.accept_key(user=None, credential=posted_credential(request))
     except mfa.WrongAnswerError:
-        attempts.note_failure(name=name, address=address)
         return _page(request, error=_("This passkey is not known here."), status=422)
+    attempts.spare(name=name, address=address)
     login = Login(user=accepted.user, redirect_url=destination(request))
     response: HttpResponse = perform_passwordless_login(request, accepted, login)
     return response

@@ -32,7 +32,7 @@ def test_the_database_refuses_an_address_in_use_and_lets_several_have_none() -> 
         ({"username": "ana", "email": "eva@example.com"}, "username"),
     ],
 )
-def test_services_say_what_is_in_use(fields: dict[str, str], field: str) -> None:
+def test_services_say_what_is_in_use(fields: dict[str, Any], field: str) -> None:
     make_person(email="ana@example.com")
     with pytest.raises(services.TakenError, match="in use" if field == "username" else "already") as refused:
         services.create_person(password="x", actor="test", **fields)

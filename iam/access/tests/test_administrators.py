@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from allauth.socialaccount.models import SocialAccount
+from django.test import Client
 from django.utils import timezone
 
 from audit.models import LedgerEntry
@@ -146,3 +147,20 @@ def test_of_one_deactivated_and_one_revoked_at_once_one_stays(transactional_db: 
     came = race([deactivated(bea), lambda: revoke_binding(by=root, binding=mine, reason="race")])
     assert LastAdministratorError in came
     assert lasting_administrators().count() == 1
+
+
+def test_a_form_opened_before_somebody_elses_change_writes_nothing_back(redis_clean: str) -> None:
+    make_person("root", role="administrator", is_staff=True)
+    eva = make_person("eva", role="viewer")
+    client = Client(headers={"Accept-Language": "en"})
+    client.force_login(User.objects.get(username="root"))
+    address = f"/admin/access/user/{eva.pk}/change/"
+    opened = client.get(address).context["adminform"].form
+    sent = {"username": "eva", "is_active": "on", "cleared": "on", "first_name": "Eva"}
+    sent["state"] = opened["state"].value()
+    update_person(user_id=eva.pk, actor="test", is_active=False)
+    assert "since you opened the form" in client.post(address, sent).content.decode()
+    assert not User.objects.get(pk=eva.pk).is_active
+    sent["state"] = client.get(address).context["adminform"].form["state"].value()
+    assert client.post(address, sent).status_code == 302
+    assert User.objects.get(pk=eva.pk).is_active
