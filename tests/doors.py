@@ -232,6 +232,7 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "approvals": ("state", "matter", "unit", "after", "before"),
     "new-approval": ("matter", "unit", "title"),
     "authority": ("on", "version", "unit"),
+    "rates": ("after", "before"),
 }
 
 

@@ -26,10 +26,10 @@ SNAPSHOT = Path(__file__).parent / "openapi.json"
 LISTS = (
     "units", "seats", "agents", "replacements", "kpis", "ledger", "iam/bindings", "iam/roles", "iam/people",
     "iam/groups", "iam/services", "iam/own-tokens", "iam/emergencies", "iam/reviews", "iam/tokens",
-    "iam/invitations",
+    "iam/invitations", "authority/rates",
 )  # fmt: skip
 # By their services, by those who may (test_iam_*): others are refused, and so is what says nothing.
-WRITTEN = {name for name in LISTS if name.startswith("iam/")} - {"iam/people"}
+WRITTEN = {name for name in LISTS if name.startswith(("iam/", "authority/"))} - {"iam/people"}
 UNITS = ("pricing", "tax", "data")
 SEATS = 3 * 35 + 50
 
