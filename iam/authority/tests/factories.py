@@ -85,6 +85,11 @@ def make_appointment(
     )
 
 
+def make_account(name: str, owner: str, *, kind: User.Kind = User.Kind.SERVICE) -> User:
+    """Create the account of a service or an agent, for which somebody answers."""
+    return User.objects.create(username=name, password="!", kind=kind, owner=who(owner), cleared=True)
+
+
 def who(name: str) -> User:
     """Return a person of the cast."""
     return User.objects.get(username=name)
