@@ -118,13 +118,16 @@ def preview(*, request: Request, at: datetime | None = None) -> Preview:
 # --- deciding ----------------------------------------------------------------------------------------------
 
 
-def visible(*, pk: int, person: User, units: Units, at: datetime | None = None) -> Approval | None:
+def visible(
+    *, pk: int, person: User, units: Units, only: bool = False, at: datetime | None = None
+) -> Approval | None:
     """Return an approval of these units (None: of all), or one of any unit that concerns the person; else None.
 
-    It concerns whoever asked for it, decided it, or may decide it.
+    It concerns whoever asked for it, decided it, or may decide it. With `only`, of these units alone: whoever shows
+    a token of one unit acts on no other, whatever concerns them.
     """
     with opened(EVERYTHING):
-        return judging.visible(pk=pk, person=person, units=units, at=at or clock.now())
+        return judging.visible(pk=pk, person=person, units=units, at=at or clock.now(), only=only)
 
 
 def explain(
