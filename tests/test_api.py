@@ -17,6 +17,7 @@ from holding.services import appoint
 from holding.tests.factories import make_holding, make_seat
 from iam.access.models import EmergencyAccess, User
 from iam.access.tests.factories import TOKEN, make_binding, make_person, make_token
+from iam.authority.tests.factories import make_rate
 from subsidiaries.performance.models import KPIS, KpiMinute
 from subsidiaries.replacement.models import Census, DivisionState, Replacement, SeatState
 from subsidiaries.replacement.observing import ensure_states
@@ -145,6 +146,7 @@ def test_cursors_that_were_not_given_out_do_no_harm(api: Api, name: str) -> None
 @pytest.mark.usefixtures("minute", "manager")
 def test_every_answer_is_as_the_schema_says(api: Api) -> None:
     make_replacement()
+    make_rate()
     review = make_access_rows(User.objects.get(username="ana"))
     emergency = EmergencyAccess.objects.get()
     schema = json.loads(api.client.get("/api/schema/").content)
