@@ -219,7 +219,10 @@ class RateForm(forms.Form):
         label=gettext_lazy("EUR for one of the currency"),
         min_value=Decimal("0.00000001"), max_digits=18, decimal_places=8,
     )  # fmt: skip
-    on = forms.DateField(label=gettext_lazy("Day of the rate"), widget=forms.DateInput({"type": "date"}))
+    on = forms.DateField(
+        label=gettext_lazy("Day of the rate"),
+        widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"),  # the one form that browsers take
+    )
     source = forms.CharField(label=gettext_lazy("Source"), max_length=200)
     confirmed = forms.BooleanField(
         label=gettext_lazy("It is right although it differs much from the last one"), required=False

@@ -122,6 +122,7 @@ def test_rates_are_recorded_by_who_manages_authority(sign_in: SignIn) -> None:
     make_binding(who("gema"), "administrator")
     gema, today = sign_in("gema"), clock.now().date().isoformat()
     assert "No currency has a rate" in text(gema.get("/authority/rates/"))
+    assert f'value="{today}"' in text(gema.get("/authority/rates/", headers={"Accept-Language": "es"}))
     given = {"currency": "usd", "rate": "0.8", "on": today, "source": "Bank"}
     assert gema.post("/authority/rates/record/", given).status_code == 302
     unsure = gema.post("/authority/rates/record/", given | {"rate": "8", "source": "Kept as typed"})
