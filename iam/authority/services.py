@@ -123,8 +123,7 @@ def visible(
 ) -> Approval | None:
     """Return an approval of these units (None: of all), or one of any unit that concerns the person; else None.
 
-    It concerns whoever asked for it, decided it, or may decide it. With `only`, of these units alone: whoever shows
-    a token of one unit acts on no other, whatever concerns them.
+    It concerns whoever asked for it, decided it, or may decide it. With `only`, of these units alone.
     """
     with opened(EVERYTHING):
         return judging.visible(pk=pk, person=person, units=units, at=at or clock.now(), only=only)
