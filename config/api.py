@@ -20,6 +20,7 @@ from iam.authority.api import (
     InterestViewSet,
     MatrixView,
     OfficeViewSet,
+    RateViewSet,
     SubstitutionViewSet,
     VersionViewSet,
 )
@@ -54,6 +55,7 @@ router.register("iam/reviews/(?P<review>[0-9]{1,18})/items", ReviewItemViewSet, 
 router.register("iam/invitations", InvitationViewSet, basename="open-invitation")
 router.register("approvals", ApprovalViewSet, basename="approval-api")
 router.register("authority/matrix/versions", VersionViewSet, basename="matrix-version")
+router.register("authority/rates", RateViewSet, basename="rate")
 router.register("authority/offices", OfficeViewSet, basename="office")
 router.register("authority/appointments", AppointmentViewSet, basename="appointment")
 router.register("authority/delegations", DelegationViewSet, basename="delegation")

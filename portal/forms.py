@@ -1,6 +1,7 @@
 """Forms of the pages about authority: what they ask is checked here, what is allowed by the services."""
 
 import re
+from collections.abc import Iterable
 from decimal import Decimal
 from typing import Any
 from uuid import uuid4
@@ -11,7 +12,7 @@ from django.utils.translation import gettext_lazy
 
 from holding.models import Unit
 from iam.access.models import User
-from iam.authority.models import Appointment, Interest, Matter, Office
+from iam.authority.models import Appointment, ExchangeRate, Interest, Matter, Office
 
 KEY = re.compile(r"^[0-9a-f-]{36}$")
 NOTE = 2000
@@ -32,22 +33,7 @@ class RequestForm(forms.Form):
         label=gettext_lazy("Value, in the matter's measure"),
         min_value=Decimal(0), max_digits=20, decimal_places=4,
     )  # fmt: skip
-    currency = forms.RegexField(
-        r"^\s*[A-Za-z]{3}\s*$",
-        label=gettext_lazy("Currency, of an amount"),
-        initial=EURO,
-        max_length=10,
-        required=False,
-    )
-    fx_rate = forms.DecimalField(
-        label=gettext_lazy("EUR for one of the currency, if it is another"),
-        required=False, min_value=Decimal("0.00000001"), max_digits=18, decimal_places=8,
-    )  # fmt: skip
-    fx_on = forms.DateField(
-        label=gettext_lazy("Day of the rate (empty: today)"),
-        required=False,
-        widget=forms.DateInput({"type": "date"}),
-    )
+    currency = forms.ChoiceField(label=gettext_lazy("Currency, of an amount"), initial=EURO, required=False)
     title = forms.CharField(label=gettext_lazy("What is asked for"), max_length=200)
     counterparty = forms.CharField(label=gettext_lazy("Counterparty, if any"), max_length=200, required=False)
     reason = forms.CharField(
@@ -55,28 +41,30 @@ class RequestForm(forms.Form):
     )
     key = forms.CharField(widget=forms.HiddenInput, max_length=36, required=False)
 
-    def __init__(self, *args: Any, units: frozenset[int] | None, **options: Any) -> None:
-        """Offer these units (None: all in view)."""
+    def __init__(
+        self, *args: Any, units: frozenset[int] | None, rates: Iterable[ExchangeRate] = (), **options: Any
+    ) -> None:
+        """Offer these units (None: all in view), and the euro and the currencies that have a rate."""
         super().__init__(*args, **options)
         self.fields["key"].initial = uuid4
+        currency: Any = self.fields["currency"]
+        currency.choices = [(EURO, EURO), *((one.currency, one.currency) for one in rates)]
         offered = Unit.objects.order_by("position")
         field: Any = self.fields["unit"]
         field.queryset = offered if units is None else offered.filter(pk__in=units)
 
     def clean_currency(self) -> str:
-        """Return the currency in capital letters."""
-        return str(self.cleaned_data["currency"]).strip().upper() or EURO
+        """Return the currency; the euro where none was chosen."""
+        return self.cleaned_data["currency"] or EURO
 
     def clean(self) -> dict[str, Any]:
-        """Ask for the rate of a currency that is not the euro; of what is no amount it does not count."""
+        """Say whether it is an amount in another currency; of what is no amount the currency does not count."""
         given = dict(super().clean() or {})
         matter = given.get("matter")
         amount = matter is not None and matter.measure == Matter.Measure.AMOUNT
-        given["foreign"] = foreign = amount and given.get("currency", EURO) != EURO
-        if foreign and given.get("fx_rate") is None and "fx_rate" not in self.errors:
-            self.add_error("fx_rate", _("Write how many euros one of the currency is."))
-        if not foreign:
-            given["currency"], given["fx_rate"], given["fx_on"] = EURO, Decimal(1), None
+        given["foreign"] = amount and given.get("currency", EURO) != EURO
+        if not given["foreign"]:
+            given["currency"] = EURO
         return given
 
     def clean_key(self) -> str:
@@ -219,3 +207,27 @@ class AdoptionForm(forms.Form):
         required=False,
         widget=forms.DateInput({"type": "date"}),
     )
+
+
+class RateForm(forms.Form):
+    """The rate of a currency on a day."""
+
+    currency = forms.RegexField(
+        r"^\s*[A-Za-z]{3}\s*$", label=gettext_lazy("Currency (three letters)"), max_length=10
+    )
+    rate = forms.DecimalField(
+        label=gettext_lazy("EUR for one of the currency"),
+        min_value=Decimal("0.00000001"), max_digits=18, decimal_places=8,
+    )  # fmt: skip
+    on = forms.DateField(
+        label=gettext_lazy("Day of the rate"),
+        widget=forms.DateInput({"type": "date"}, format="%Y-%m-%d"),  # the one form that browsers take
+    )
+    source = forms.CharField(label=gettext_lazy("Source"), max_length=200)
+    confirmed = forms.BooleanField(
+        label=gettext_lazy("It is right although it differs much from the last one"), required=False
+    )
+
+    def clean_currency(self) -> str:
+        """Return the currency in capital letters."""
+        return str(self.cleaned_data["currency"]).strip().upper()

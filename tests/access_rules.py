@@ -75,6 +75,8 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "decide-approval": _post("approvals.decide"),
     "withdraw-approval": _post("approvals.request"),
     "authority": "authority.view",
+    "rates": "authority.view",
+    "record-rate": _post("authority.manage"),
     "my-authority": _form("authority.view"),
     "end-authority": _post("authority.view"),  # one's own
     "draft-matrix": _form("authority.manage"),
@@ -154,6 +156,7 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "matrix-version-list": {"GET": "authority.view", "POST": "authority.manage"},
     "matrix-version-detail": {"GET": "authority.view"},
     "matrix-version-adopt": _post("authority.manage"),
+    "rate-list": {"GET": "authority.view", "POST": "authority.manage"},
     "office-list": "authority.view",
     "appointment-list": {"GET": "authority.view", "POST": "authority.manage"},
     "appointment-detail": {"GET": "authority.view"},
@@ -235,7 +238,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
         f"authority.{model}": ("authority.view", CLOSED)
         for model in (
             "matter", "office", "matrixversion", "rule", "appointment", "delegation", "substitution", "interest",
-            "approval", "level", "decision",
+            "approval", "level", "decision", "exchangerate",
         )
     },
     "replacement.allowance": ("authority.view", CLOSED),  # it names the approval

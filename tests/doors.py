@@ -202,6 +202,7 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "account": lambda planted, slug: [f"zqservice-{slug}"],
     **dict.fromkeys(("owner", "reviewer"), lambda planted, slug: [f"zqholder-{slug}"]),
     "email": lambda planted, slug: [f"zqinvited-{slug}"],
+    "currency": lambda planted, slug: ["USD"],
     "office": lambda planted, slug: ["subsidiary-director"],
     "matter": lambda planted, slug: ["opex-budgeted"],
     "on": lambda planted, slug: ["2099-01-01"],
@@ -232,6 +233,7 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "approvals": ("state", "matter", "unit", "after", "before"),
     "new-approval": ("matter", "unit", "title"),
     "authority": ("on", "version", "unit"),
+    "rates": ("after", "before"),
 }
 
 

@@ -17,6 +17,7 @@ from holding.services import appoint
 from holding.tests.factories import make_holding, make_seat
 from iam.access.models import EmergencyAccess, User
 from iam.access.tests.factories import TOKEN, make_binding, make_person, make_token
+from iam.authority.tests.factories import make_rate
 from subsidiaries.performance.models import KPIS, KpiMinute
 from subsidiaries.replacement.models import Census, DivisionState, Replacement, SeatState
 from subsidiaries.replacement.observing import ensure_states
@@ -26,10 +27,10 @@ SNAPSHOT = Path(__file__).parent / "openapi.json"
 LISTS = (
     "units", "seats", "agents", "replacements", "kpis", "ledger", "iam/bindings", "iam/roles", "iam/people",
     "iam/groups", "iam/services", "iam/own-tokens", "iam/emergencies", "iam/reviews", "iam/tokens",
-    "iam/invitations",
+    "iam/invitations", "authority/rates",
 )  # fmt: skip
 # By their services, by those who may (test_iam_*): others are refused, and so is what says nothing.
-WRITTEN = {name for name in LISTS if name.startswith("iam/")} - {"iam/people"}
+WRITTEN = {name for name in LISTS if name.startswith(("iam/", "authority/"))} - {"iam/people"}
 UNITS = ("pricing", "tax", "data")
 SEATS = 3 * 35 + 50
 
@@ -145,6 +146,7 @@ def test_cursors_that_were_not_given_out_do_no_harm(api: Api, name: str) -> None
 @pytest.mark.usefixtures("minute", "manager")
 def test_every_answer_is_as_the_schema_says(api: Api) -> None:
     make_replacement()
+    make_rate()
     review = make_access_rows(User.objects.get(username="ana"))
     emergency = EmergencyAccess.objects.get()
     schema = json.loads(api.client.get("/api/schema/").content)

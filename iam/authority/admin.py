@@ -83,6 +83,15 @@ class InterestAdmin(admin.ModelAdmin):
     search_fields = ("person__username__istartswith", "counterparty__istartswith")
 
 
+@admin.register(models.ExchangeRate)
+class ExchangeRateAdmin(admin.ModelAdmin):
+    """The register of exchange rates."""
+
+    permission = "authority.view"
+    list_display = ("currency", "rate", "on", "source", "recorded_by", "recorded_at")
+    list_filter = ("currency",)
+
+
 @admin.register(models.Approval)
 class ApprovalAdmin(admin.ModelAdmin):
     """Approvals, the newest first."""

@@ -13,10 +13,9 @@ from django.utils.translation import gettext as _
 from audit import services as audit
 from holding.models import Unit
 from iam.access.models import User
-from iam.authority import actions, judging, matrix, offices, telling
+from iam.authority import actions, judging, matrix, offices, rates, telling
 from iam.authority.models import ENVELOPE, Approval, Level, Matter, Office, Rule
 
-EURO = "EUR"
 SPLIT_WINDOW = timedelta(days=30)
 EXACT = Decimal("0.0001")
 TOO_LARGE = Decimal(10) ** 16
@@ -34,8 +33,8 @@ class KeyInUseError(ValueError):
 class Request:
     """What is asked for. `actor` asks when no person does; `parties` are people whom it concerns themselves.
 
-    `value` is in the matter's measure: of an amount in `currency`, with `fx_rate` euros for one of it on the day
-    `fx_on` (None: today); of a percentage the size counts, not the sign. `action` "" asks for the decision alone.
+    `value` is in the matter's measure: of an amount in `currency`, whose rate is the register's; of a
+    percentage the size counts, not the sign. `action` "" asks for the decision alone.
     """
 
     matter: str
@@ -46,9 +45,7 @@ class Request:
     reason: str = ""
     requester: User | None = None
     actor: str = telling.SOURCE
-    currency: str = EURO
-    fx_rate: Decimal = Decimal(1)
-    fx_on: date | None = None
+    currency: str = rates.EURO
     counterparty: str = ""
     parties: Iterable[User] = ()
     action: str = ""
@@ -57,8 +54,14 @@ class Request:
 
 @dataclass(frozen=True, slots=True)
 class Preview:
-    """Who would decide a request: the value judged, the first office, how many of its holders, who could now."""
+    """Who would decide a request: the value judged, the first office, how many of its holders, who could now.
 
+    `euros` is the value by the rate `fx_rate` of the day `fx_on` (None: it is in euros, or no amount).
+    """
+
+    euros: Decimal
+    fx_rate: Decimal
+    fx_on: date | None
     judged: Decimal
     office: Office
     required: int
@@ -73,6 +76,9 @@ def preview(*, request: Request, at: datetime) -> Preview:
     by_rule = rule.office.slug == ENVELOPE
     able = set() if by_rule else judging.eligible(approval, rule.office, at)
     return Preview(
+        euros=approval.value * approval.fx_rate,
+        fx_rate=approval.fx_rate,
+        fx_on=approval.fx_on,
         judged=approval.judged,
         office=rule.office,
         required=0 if by_rule else rule.required or judging.majority(len(able)),
@@ -118,6 +124,7 @@ def _rules(approval: Approval, at: datetime) -> list[Rule]:
     version = matrix.matrix_at(at)
     if version is None:
         raise NoAuthorityError(_("No authority matrix is in force."))
+    _convert(approval, at)
     approval.version, approval.judged = version, _judged(approval)
     rules = list(Rule.objects.covering(version, approval.matter, approval.judged))
     if not rules:
@@ -128,12 +135,9 @@ def _rules(approval: Approval, at: datetime) -> list[Rule]:
 def _asked(request: Request, matter: Matter, at: datetime) -> Approval:
     """The approval as it was asked for, checked but not yet judged."""
     amount = matter.measure == Matter.Measure.AMOUNT
-    foreign = amount and request.currency != EURO
     value = abs(request.value) if matter.measure == Matter.Measure.PERCENT else request.value
     if not value.is_finite() or not 0 <= value < TOO_LARGE:
         raise ValueError(_("A value is a number from 0."))
-    if amount:
-        _check_rate(request, value, at)
     parameters = dict(request.parameters or {})
     if request.action:
         actions.action_named(request.action).verify(parameters)
@@ -143,8 +147,6 @@ def _asked(request: Request, matter: Matter, at: datetime) -> Approval:
         unit=request.unit,
         value=value.quantize(EXACT),
         currency=request.currency if amount else "",
-        fx_rate=request.fx_rate if amount else Decimal(1),
-        fx_on=(request.fx_on or at.date()) if foreign else None,
         counterparty=offices.party(request.counterparty),
         parties=sorted({person.pk for person in request.parties}),
         title=request.title,
@@ -160,14 +162,13 @@ def _asked(request: Request, matter: Matter, at: datetime) -> Approval:
     )
 
 
-def _check_rate(request: Request, value: Decimal, at: datetime) -> None:
-    rate = request.fx_rate
-    if not rate.is_finite() or rate <= 0 or (request.currency == EURO and rate != 1):
-        raise ValueError(_("The rate is the euros for one of the currency: 1 for EUR."))
-    if value * rate >= TOO_LARGE:
+def _convert(approval: Approval, at: datetime) -> None:
+    """Take the rate of the register for an amount in another currency; whoever asks has no say in it."""
+    if approval.currency not in {"", rates.EURO}:
+        found = rates.rate_for(currency=approval.currency, on=at.date(), requester=approval.requester)
+        approval.fx_rate, approval.fx_on = found.rate, found.on
+    if approval.value * approval.fx_rate >= TOO_LARGE:
         raise ValueError(_("The value in euros is too large."))
-    if request.fx_on is not None and request.fx_on > at.date():
-        raise ValueError(_("The day of the rate has not come yet."))
 
 
 def _same_request(known: Approval, again: Approval) -> Approval:

@@ -8,7 +8,16 @@ from django.db.models import Q, QuerySet
 from holding import clock
 from holding.models import Unit
 from iam.authority import services
-from iam.authority.models import Appointment, Approval, Delegation, Interest, Matter, Office, Substitution
+from iam.authority.models import (
+    Appointment,
+    Approval,
+    Delegation,
+    ExchangeRate,
+    Interest,
+    Matter,
+    Office,
+    Substitution,
+)
 
 
 def _units(_request: object) -> QuerySet[Unit]:
@@ -92,4 +101,14 @@ class InterestFilter(HeldFilter):
 
     class Meta:
         model = Interest
+        fields: list[str] = []
+
+
+class RateFilter(filters.FilterSet):  # type: ignore[misc]  # as above
+    """Exchange rates by currency."""
+
+    currency = filters.CharFilter(max_length=3, help_text="Three capital letters.")
+
+    class Meta:
+        model = ExchangeRate
         fields: list[str] = []

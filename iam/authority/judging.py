@@ -29,7 +29,7 @@ from iam.authority.models import (
     Rule,
     Substitution,
 )
-from iam.authority.models.holders import hats
+from iam.authority.models.holders import hats, same_eyes
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,7 +102,7 @@ def _refused_whatever_title(approval: Approval, person: User, when: datetime) ->
             not (person.is_active and person.cleared),
             _("The person is not active, or has no clearance."),
         ),
-        (approval.requester_id == person.pk, _("Who asked for it does not decide it.")),
+        (person.pk in askers(approval), _("Who asked for it does not decide it.")),
         (person.pk in recused(approval, when), _("The person has an interest in it, or is a party to it.")),
         (
             approval.decisions.filter(person=person).exists(),
@@ -124,7 +124,7 @@ def _concerns(hat: Hat, approval: Approval, levels: Sequence[Level]) -> bool:
 def _refused_under(hat: Hat, approval: Approval, when: datetime) -> str:
     """Why a title does not allow to decide; "" when it does."""
     owner, delegation = hat.appointment.person, hat.delegation
-    if owner.pk == approval.requester_id:
+    if owner.pk in askers(approval):
         return _("Who acts for the one who asked for it does not decide it.")
     if owner.pk in recused(approval, when):
         return _("The one acted for has an interest in it, or is a party to it.")
@@ -163,13 +163,22 @@ def _why(hat: Hat) -> str:
     return _("As %(office)s.") % {"office": office}
 
 
-def visible(*, pk: int, person: User, units: Units, at: datetime) -> Approval | None:
-    """Return an approval of these units (None: of all), or one of any unit that concerns the person; else None."""
+def visible(*, pk: int, person: User, units: Units, at: datetime, only: bool = False) -> Approval | None:
+    """Return an approval of these units (None: of all), or one of any unit that concerns the person; else None.
+
+    With `only`, of these units alone, also when it concerns the person.
+    """
     rows = Approval.objects.for_listing().filter(pk=pk)
-    return rows.of_units(units).first() or rows.concerning(person, at).first()
+    found = rows.of_units(units).first()
+    return found if found or only else rows.concerning(person, at).first()
 
 
 # --- counting ----------------------------------------------------------------------------------------------
+
+
+def askers(approval: Approval) -> set[int]:
+    """Return the ids of the accounts that are one pair of eyes with the requester: its owner's, and the owner."""
+    return {one.pk for one in same_eyes(approval.requester)} if approval.requester else set()
 
 
 def recused(approval: Approval, at: datetime) -> set[int]:
@@ -184,9 +193,9 @@ def recused(approval: Approval, at: datetime) -> set[int]:
 
 
 def eligible(approval: Approval, office: Office, at: datetime) -> set[int]:
-    """Return the ids of the holders of an office who could decide: neither the requester nor recused."""
+    """Return the ids of the holders of an office who could decide: neither the requester's eyes nor recused."""
     held = Appointment.objects.holding(office, approval.unit, at).values_list("person_id", flat=True)
-    return set(held) - recused(approval, at) - {approval.requester_id or 0}
+    return set(held) - recused(approval, at) - askers(approval)
 
 
 def counting_towards(office: Office, offices: Sequence[Office]) -> list[Office]:

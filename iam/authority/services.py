@@ -19,7 +19,19 @@ from audit import services as audit
 from holding import clock
 from holding.scope import EVERYTHING, Units, opened
 from iam.access.models import User
-from iam.authority import actions, asking, judging, matrix, offices, people, proposals, reading, seen, telling
+from iam.authority import (
+    actions,
+    asking,
+    judging,
+    matrix,
+    offices,
+    people,
+    proposals,
+    rates,
+    reading,
+    seen,
+    telling,
+)
 from iam.authority.models import Approval, Decision, Hat, Level, Rule
 
 log = logging.getLogger(__name__)
@@ -43,6 +55,7 @@ end_substitution = offices.end_substitution
 declare_interest = offices.declare_interest
 end_interest = offices.end_interest
 load_people = people.load_people
+record_rate = rates.record_rate
 holders = seen.holders
 lendable = seen.lendable
 not_ended = seen.not_ended
@@ -66,6 +79,8 @@ NotAdopterError = matrix.NotAdopterError
 HolderError = offices.HolderError
 NotHolderError = offices.NotHolderError
 PeopleError = people.PeopleError
+RateError = rates.RateError
+UnusualRateError = rates.UnusualRateError
 SOURCE = telling.SOURCE
 
 
@@ -85,9 +100,9 @@ def mine(*, person: User, at: datetime) -> Mine:
 def request_approval(*, request: Request, at: datetime | None = None) -> Approval:
     """Ask for a decision; the same key again returns the first request. Within the envelope it is granted at once.
 
-    Raises NoAuthorityError when nobody may decide it, KeyInUseError for the key of another request, ValueError
-    for a value, a currency or parameters that cannot be. What counts, such as the requests that are added up,
-    counts whether or not whoever asks may see it.
+    Raises NoAuthorityError when nobody may decide it, KeyInUseError for the key of another request, RateError for a
+    currency without a rate, ValueError for a value or parameters that cannot be. What counts, such as the requests
+    that are added up, counts whether or not whoever asks may see it.
     """
     with opened(EVERYTHING):
         approval = asking.ask(request=request, at=at or clock.now())
@@ -103,13 +118,15 @@ def preview(*, request: Request, at: datetime | None = None) -> Preview:
 # --- deciding ----------------------------------------------------------------------------------------------
 
 
-def visible(*, pk: int, person: User, units: Units, at: datetime | None = None) -> Approval | None:
+def visible(
+    *, pk: int, person: User, units: Units, only: bool = False, at: datetime | None = None
+) -> Approval | None:
     """Return an approval of these units (None: of all), or one of any unit that concerns the person; else None.
 
-    It concerns whoever asked for it, decided it, or may decide it.
+    It concerns whoever asked for it, decided it, or may decide it. With `only`, of these units alone.
     """
     with opened(EVERYTHING):
-        return judging.visible(pk=pk, person=person, units=units, at=at or clock.now())
+        return judging.visible(pk=pk, person=person, units=units, at=at or clock.now(), only=only)
 
 
 def explain(

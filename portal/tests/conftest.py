@@ -7,8 +7,10 @@ from collections.abc import Iterator
 import pytest
 from django.test import Client
 
-from iam.access.tests.factories import make_person
+from iam.access.tests.factories import make_binding, make_person
+from iam.authority.tests.factories import make_authority, unit_of, who
 from portal.tests.factories import make_kpis, make_live_holding
+from portal.tests.offices import ROLES, SignIn
 from portal.tests.processes import Portal
 
 
@@ -39,6 +41,26 @@ def bob(db: None, redis_url: str) -> Client:
     """A person without the clearance, signed in."""
     client = Client(headers={"Accept-Language": "en"})
     client.force_login(make_person("bob", cleared=False))
+    return client
+
+
+@pytest.fixture
+def officers(db: None, redis_url: str) -> None:
+    """An authority in force, and people in its offices with the roles of the pages."""
+    make_authority()
+    for name, (role, unit) in ROLES.items():
+        make_binding(who(name), role, unit_of(unit) if unit else None)
+
+
+@pytest.fixture
+def sign_in() -> SignIn:
+    """Sign in somebody of the authority, reading English."""
+
+    def client(name: str) -> Client:
+        made = Client(headers={"Accept-Language": "en"})
+        made.force_login(who(name))
+        return made
+
     return client
 
 

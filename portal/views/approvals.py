@@ -13,7 +13,7 @@ from holding import clock, scope
 from iam.access.models import User
 from iam.access.rules import needs
 from iam.authority import services
-from iam.authority.models import Approval, Decision, Matter
+from iam.authority.models import Approval, Decision, ExchangeRate, Matter
 from portal import approvals
 from portal.agents import unit_choices
 from portal.approvals import Wanted
@@ -136,16 +136,18 @@ def new(request: HttpRequest) -> HttpResponse:
         asked = {
             name: request.GET[name][:200] for name in ("matter", "unit", "value", "title") if name in request.GET
         }
-        return _ask(request, RequestForm(units=units, initial=asked))
-    form = RequestForm(request.POST, units=units)
+        return _ask(request, RequestForm(units=units, rates=_rates(), initial=asked))
+    form = RequestForm(request.POST, units=units, rates=_rates())
     if not form.is_valid():
         return _ask(request, form, status=422)
     asks = _request(_person(request), form.cleaned_data)
     try:
-        converted = _converted(form.cleaned_data)
-        unseen = form.cleaned_data["foreign"] and request.POST.get("converted") != str(converted)
-        if unseen or "preview" in request.POST:
-            return _ask(request, form, preview=services.preview(request=asks), converted=converted)
+        if form.cleaned_data["foreign"] or "preview" in request.POST:
+            preview = services.preview(request=asks)
+            # Who asks in another currency has been shown before what it is in euros.
+            unseen = preview.fx_on is not None and request.POST.get("converted") != str(_converted(preview))
+            if unseen or "preview" in request.POST:
+                return _ask(request, form, preview=preview)
         approval = services.request_approval(request=asks)
     except ValueError as error:
         form.add_error(None, str(error))
@@ -159,8 +161,6 @@ def _request(person: User, given: dict[str, Any]) -> services.Request:
         unit=given["unit"],
         value=given["value"],
         currency=given["currency"],
-        fx_rate=given["fx_rate"],
-        fx_on=given["fx_on"],
         title=given["title"],
         reason=given["reason"],
         counterparty=given["counterparty"],
@@ -169,10 +169,12 @@ def _request(person: User, given: dict[str, Any]) -> services.Request:
     )
 
 
-def _converted(given: dict[str, Any]) -> Decimal:
-    """Return the value in euros; whoever asks in another currency has been shown it before."""
-    value: Decimal = given["value"] * given["fx_rate"]
-    return value.quantize(CENT)
+def _rates() -> list[ExchangeRate]:
+    return list(ExchangeRate.objects.newest_of_each(clock.now().date()))
+
+
+def _converted(preview: services.Preview) -> Decimal:
+    return preview.euros.quantize(CENT)
 
 
 def _ask(
@@ -180,10 +182,10 @@ def _ask(
     form: RequestForm,
     *,
     preview: services.Preview | None = None,
-    converted: Decimal | None = None,
     status: int = 200,
 ) -> HttpResponse:
-    context = {"form": form, "preview": preview, "converted": converted, "today": clock.now().date()}
+    converted = _converted(preview) if preview and preview.fx_on else None
+    context = {"form": form, "preview": preview, "converted": converted}
     return answer(request, "authority/new.html", context, as_of=clock.now(), status=status)
 
 

@@ -9,6 +9,7 @@ from iam.authority.api.holders import (
     SubstitutionViewSet,
 )
 from iam.authority.api.matrix import MatrixView, VersionViewSet
+from iam.authority.api.rates import RateViewSet
 
 __all__ = [
     "AppointmentViewSet",
@@ -17,6 +18,7 @@ __all__ = [
     "InterestViewSet",
     "MatrixView",
     "OfficeViewSet",
+    "RateViewSet",
     "SubstitutionViewSet",
     "VersionViewSet",
 ]

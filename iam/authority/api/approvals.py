@@ -16,6 +16,7 @@ from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet
 
 from holding import scope
+from iam.access.models import ApiToken
 from iam.authority import services
 from iam.authority.api.answers import VIEW, caller, refuse, valid
 from iam.authority.filters import ApprovalFilter
@@ -83,7 +84,7 @@ class ApprovalViewSet(ListModelMixin, GenericViewSet[Approval]):
     def decide(self, request: Request, pk: str) -> Response:
         """Approve or reject; 403 says why the caller may not. What is approved is carried out at once."""
         given = valid(DecideSerializer(data=request.data))
-        approval = self._find(int(pk))
+        approval = self._find_for("approvals.decide", int(pk))
         try:
             services.decide(
                 approval=approval,
@@ -106,7 +107,7 @@ class ApprovalViewSet(ListModelMixin, GenericViewSet[Approval]):
     def titles(self, request: Request, pk: str) -> Response:
         """Answer with the caller's titles that suffice: without a choice the first is taken."""
         self.filter_queryset(Approval.objects.none())  # refuses parameters
-        approval = self._find(int(pk))
+        approval = self._find_for("approvals.decide", int(pk))
         found: Any = services.titles(approval=approval, person=caller(request))
         return Response(TitleSerializer(found, many=True).data)
 
@@ -117,7 +118,7 @@ class ApprovalViewSet(ListModelMixin, GenericViewSet[Approval]):
     def withdraw(self, request: Request, pk: str) -> Response:
         """Take back one's own request while it waits."""
         given = valid(WithdrawSerializer(data=request.data))
-        approval = self._find(int(pk))
+        approval = self._find_for("approvals.request", int(pk))
         try:
             services.withdraw(approval=approval, person=caller(request), reason=given["reason"])
         except ValueError as error:
@@ -125,10 +126,22 @@ class ApprovalViewSet(ListModelMixin, GenericViewSet[Approval]):
         return Response(self._shown(approval.pk))
 
     def _find(self, pk: int) -> Approval:
-        found = services.visible(pk=pk, person=caller(self.request), units=scope.current().units(VIEW))
+        units, only = scope.current().units(VIEW), self._of_one_unit()
+        found = services.visible(pk=pk, person=caller(self.request), units=units, only=only)
         if found is None:
             raise Http404(_("There is no approval %(id)s.") % {"id": pk})
         return found
+
+    def _find_for(self, code: str, pk: int) -> Approval:
+        """Find what is acted on; a token of one unit needs the permission for the unit of the approval."""
+        found = self._find(pk)
+        if self._of_one_unit() and not scope.current().allows(code, found.unit_id):
+            raise PermissionDenied(_("This needs the permission %(code)s.") % {"code": code})
+        return found
+
+    def _of_one_unit(self) -> bool:
+        token = self.request.auth
+        return isinstance(token, ApiToken) and token.unit_id is not None
 
     def _shown(self, pk: int) -> Any:
         approval = self._find(pk)  # under the caller's own scope

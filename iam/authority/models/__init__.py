@@ -3,6 +3,7 @@
 from iam.authority.models.approvals import Approval, Decision, Level
 from iam.authority.models.holders import Appointment, Delegation, Hat, Interest, Substitution
 from iam.authority.models.matrix import ENVELOPE, MatrixVersion, Matter, Office, Rule
+from iam.authority.models.rates import ExchangeRate
 
 __all__ = [
     "ENVELOPE",
@@ -10,6 +11,7 @@ __all__ = [
     "Approval",
     "Decision",
     "Delegation",
+    "ExchangeRate",
     "Hat",
     "Interest",
     "Level",

@@ -14,7 +14,7 @@ from django.utils.translation import gettext_lazy as _
 from holding.models import Unit
 from holding.scope import ScopedManager, Units
 from iam.access.models import User
-from iam.authority.models.holders import Delegation, Hat, Interest, Substitution, hats
+from iam.authority.models.holders import Delegation, Hat, Interest, Substitution, hats, same_eyes
 from iam.authority.models.matrix import MatrixVersion, Matter, Office, Rule
 
 
@@ -59,7 +59,7 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
             titles |= self._under(hat, at)
         return (
             self.filter(titles, state=Approval.State.PENDING, expires_at__gt=at)
-            .exclude(requester=person)
+            .filter(~_asked_by(person))
             .filter(~self._recused(person, at))
             .exclude(decisions__person=person)
         )
@@ -77,7 +77,7 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
                 allowed &= Q(judged__lte=hat.delegation.limit)
         owner = hat.appointment.person
         decided = Decision.objects.filter(approval=OuterRef("pk")).represents(owner)
-        return allowed & ~Q(Exists(decided)) & ~self._recused(owner, at) & (Q(requester=None) | ~Q(requester=owner))
+        return allowed & ~Q(Exists(decided)) & ~self._recused(owner, at) & ~_asked_by(owner)
 
     def _recused(self, person: User, at: datetime) -> Q:
         interests = Interest.objects.during(OuterRef("requested_at"), at).filter(person=person)
@@ -98,6 +98,11 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
             counterparty__iexact=approval.counterparty,
         )
         return same if approval.counterparty else same.filter(actor=approval.actor)
+
+
+def _asked_by(person: User) -> Q:
+    """What a person asked for themselves, or by an account that they answer for."""
+    return Q(Exists(same_eyes(person).filter(pk=OuterRef("requester"))))
 
 
 class Approval(models.Model):

@@ -202,6 +202,12 @@ class Interest(Effective):
         return f"{self.person_id} {self.counterparty or self.unit_id}"
 
 
+def same_eyes(account: User) -> models.QuerySet[User]:
+    """Return the accounts that are one pair of eyes: a person and the services and agents they answer for."""
+    person = account.owner_id or account.pk
+    return User.objects.filter(Q(pk=person) | Q(owner=person))
+
+
 @dataclass(frozen=True, slots=True)
 class Hat:
     """One title to decide under: one's own office, one lent by its holder, or of somebody one stands in for."""

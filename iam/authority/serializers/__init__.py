@@ -25,6 +25,7 @@ from iam.authority.serializers.matrix import (
     VersionDetailSerializer,
     VersionSerializer,
 )
+from iam.authority.serializers.rates import RateSerializer, RecordRateSerializer
 
 __all__ = [
     "AdoptSerializer",
@@ -40,6 +41,8 @@ __all__ = [
     "InterestSerializer",
     "MatrixSerializer",
     "OfficeSerializer",
+    "RateSerializer",
+    "RecordRateSerializer",
     "SubstituteSerializer",
     "SubstitutionSerializer",
     "TitleSerializer",

@@ -1,6 +1,5 @@
 """What the API says of approvals, and what it takes."""
 
-from decimal import Decimal
 from typing import Any
 
 from rest_framework import serializers
@@ -58,9 +57,9 @@ class AskSerializer(serializers.Serializer[Any]):
     matter = serializers.SlugRelatedField("slug", queryset=Matter.objects.all())
     unit = serializers.SlugRelatedField("slug", queryset=Unit.objects.none())
     value = serializers.DecimalField(20, 4, min_value=0, help_text="In the matter's measure.")
-    currency = serializers.RegexField(r"^[A-Z]{3}$", default="EUR")
-    fx_rate = serializers.DecimalField(18, 8, default=Decimal(1), help_text="Euros for one of the currency.")
-    fx_on = serializers.DateField(default=None, allow_null=True, help_text="Day of the rate; null: today.")
+    currency = serializers.RegexField(
+        r"^[A-Z]{3}$", default="EUR", help_text="Of an amount; it is judged by the register's newest rate."
+    )
     counterparty = serializers.CharField(max_length=200, default="", allow_blank=True)
     title = serializers.CharField(max_length=200)
     reason = serializers.CharField(max_length=2000, default="", allow_blank=True)

@@ -1,6 +1,6 @@
 """A holding with two subsidiaries, the portal's own matrix in force, and people in its offices."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from decimal import Decimal
 from typing import Any
 
@@ -8,7 +8,7 @@ from holding.models import Unit
 from holding.tests.factories import make_holding
 from iam.access.models import User
 from iam.authority import matrix, services
-from iam.authority.models import Appointment, Approval, Decision, Office
+from iam.authority.models import Appointment, Approval, Decision, ExchangeRate, Office
 
 EPOCH = datetime(2020, 1, 1, tzinfo=UTC)  # matrix and appointments hold from here on
 T0 = datetime(2026, 3, 2, 9, tzinfo=UTC)  # when tests ask for something
@@ -59,6 +59,18 @@ def make_authority() -> None:
     )
 
 
+def make_rate(currency: str = "USD", rate: str = "0.8", *, on: date | None = None) -> ExchangeRate:
+    """Record a rate, of the day on which tests ask unless told otherwise."""
+    return services.record_rate(
+        currency=currency,
+        rate=Decimal(rate),
+        on=on or T0.date(),
+        source="Bank",
+        actor="test",
+        confirmed=True,
+    )
+
+
 def make_appointment(
     name: str, office: str, unit: str = "", *, start: datetime = EPOCH, end: datetime | None = None
 ) -> Appointment:
@@ -71,6 +83,11 @@ def make_appointment(
         valid_to=end,
         actor="test",
     )
+
+
+def make_account(name: str, owner: str, *, kind: User.Kind = User.Kind.SERVICE) -> User:
+    """Create the account of a service or an agent, for which somebody answers."""
+    return User.objects.create(username=name, password="!", kind=kind, owner=who(owner), cleared=True)
 
 
 def who(name: str) -> User:

@@ -6,10 +6,11 @@ import pytest
 from django.test import Client
 
 from holding import clock
+from iam.access.services import issue_token
 from iam.access.tests.factories import make_binding, make_token
 from iam.authority import services
 from iam.authority.models import Approval
-from iam.authority.tests.factories import ask, make_authority, office_of, unit_of, who
+from iam.authority.tests.factories import YES, ask, decide, make_authority, office_of, unit_of, who
 
 pytestmark = pytest.mark.django_db
 PEOPLE = {
@@ -144,3 +145,49 @@ def test_a_title_is_chosen_among_those_that_suffice() -> None:
     done = post("dora", f"{path}decide/", {"verdict": "approve", "acting_as": other["key"]})
     assert done.status_code == 200
     assert (done.json()["decisions"][0]["person"], done.json()["decisions"][0]["acting_for"]) == ("dora", "dani")
+
+
+def test_a_token_of_one_unit_acts_on_no_other() -> None:
+    make_binding(who("dora"), "supervisor", unit_of("tax"))
+    make_binding(who("dora"), "subsidiary-head", unit_of("tax"))
+    issue_token(
+        user=who("dora"), name="tax", token="tax-of-dora", expires_at=None, actor="test", unit=unit_of("tax")
+    )
+    client = Client(headers={"Authorization": "Bearer tax-of-dora", "Accept-Language": "en"})
+    waiting, own = ask(9_000, at=clock.now()), ask(9_000, by="dora", at=clock.now())
+    decided = ask(9_000, at=clock.now())
+    decide(decided, "dora", YES, at=clock.now())
+    for asked in (waiting, own, decided):
+        path = f"/api/v1/approvals/{asked.pk}/"
+        assert client.get(path).status_code == 404
+        assert client.get(f"{path}titles/").status_code == 404
+        for act, data in (("decide", {"verdict": "approve"}), ("withdraw", {})):
+            answer = client.post(f"{path}{act}/", data, content_type="application/json")
+            assert answer.status_code == 404, act
+        assert get("dora", f"approvals/{asked.pk}/").status_code == 200  # a token of the account itself
+    there = ask(unit="tax", at=clock.now())
+    assert client.get(f"/api/v1/approvals/{there.pk}/").status_code == 200
+    assert client.get(f"/api/v1/approvals/{there.pk}/titles/").json() == []
+    refused = client.post("/api/v1/approvals/", body(), content_type="application/json")
+    assert refused.status_code in {400, 403}
+    made = client.post("/api/v1/approvals/", body(unit="tax"), content_type="application/json")
+    assert made.status_code == 201
+    waiting.refresh_from_db()
+    own.refresh_from_db()
+    assert (waiting.state, own.state) == ("pending", "pending")
+
+
+def test_a_token_of_one_unit_needs_the_permission_for_it() -> None:
+    make_binding(who("dora"), "auditor", unit_of("tax"))
+    issue_token(
+        user=who("dora"), name="tax", token="tax-of-dora", expires_at=None, actor="test", unit=unit_of("tax")
+    )
+    client = Client(headers={"Authorization": "Bearer tax-of-dora", "Accept-Language": "en"})
+    there = ask(unit="tax", by="dora", at=clock.now())
+    assert client.get(f"/api/v1/approvals/{there.pk}/").status_code == 200
+    for act in ("decide", "withdraw"):
+        answer = client.post(
+            f"/api/v1/approvals/{there.pk}/{act}/", {"verdict": "approve"}, content_type="application/json"
+        )
+        assert answer.status_code == 403
+    assert client.get(f"/api/v1/approvals/{there.pk}/titles/").status_code == 403

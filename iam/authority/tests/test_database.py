@@ -10,6 +10,8 @@ import pytest
 from django.db import DatabaseError, connection, transaction
 from django.db.models import F
 
+from holding import scope
+from iam.access.models import User
 from iam.authority import services
 from iam.authority.models import (
     Appointment,
@@ -31,6 +33,7 @@ from iam.authority.tests.factories import (
     YES,
     ask,
     decide,
+    make_account,
     make_authority,
     office_of,
     who,
@@ -150,6 +153,20 @@ def test_four_eyes() -> None:
     decision(approval, "dani").save()
 
 
+def test_an_account_is_the_same_pair_of_eyes_as_its_owner() -> None:
+    approval = ask(by=make_account("svc-dora", "dora").username)
+    other = make_account("agent-dora", "dora", kind=User.Kind.AGENT)
+    substitution = services.substitute(
+        person=who("dora"), substitute=who("omar"), reason="r", actor="t", valid_from=EPOCH
+    )
+    for_dora = decision(approval, "omar", acting_for=who("dora"), substitution=substitution)
+    for forbidden in (decision(approval, "dora"), decision(approval, other.username), for_dora):
+        assert "the requester does not decide" in refused(forbidden.save)
+    asked = ask(by="dora")
+    assert "the requester does not decide" in refused(decision(asked, other.username).save)
+    decision(approval, "dani").save()
+
+
 def test_one_person_once_by_hand_and_by_proxy() -> None:
     approval = ask(matter="payment-release")
     substitution = services.substitute(
@@ -214,12 +231,37 @@ def test_only_ends_of_authority_are_written_and_never_put_off() -> None:
     assert refused(lambda: mine.update(valid_to=T0 + HOUR))
     assert refused(lambda: mine.update(person=who("omar")))
     assert refused(mine.delete)
-    assert mine.update(valid_to=T0 - HOUR) == 1
+    assert "its end stays" in refused(lambda: mine.update(valid_to=T0 - HOUR))
     services.declare_interest(
         person=who("dora"), kind=Interest.Kind.OTHER, counterparty="Acme", actor="t", valid_from=EPOCH
     )
     assert refused(lambda: Interest.objects.update(counterparty="Bolt"))
     assert refused(lambda: Interest.objects.update(valid_to=EPOCH - HOUR))
+
+
+def test_no_end_is_written_to_before_a_decision_given_under_it() -> None:
+    lent = services.delegate(
+        appointment=office_of("dora"), delegator=who("dora"), person=who("omar"), reason="r", valid_from=EPOCH
+    )
+    absent = services.substitute(
+        person=who("paula"), substitute=who("sara"), reason="r", actor="t", valid_from=EPOCH
+    )
+    decide(ask(), "omar", acting_for="dora")
+    decide(ask(400_000), "sara", acting_for="paula")
+    decide(ask(unit="tax"), "toni")
+    given = T0 + HOUR
+    rows: tuple[Any, ...] = (office_of("dora"), lent, office_of("paula"), absent, office_of("toni"))
+    with scope.opened(scope.Scope({"authority.manage": None})):  # decisions of units out of view count too
+        for row in rows:
+            same = type(row).objects.filter(pk=row.pk)
+            assert "was given under it" in refused(lambda same=same: same.update(valid_to=given)), row  # type: ignore[misc]
+        with connection.cursor() as cursor:
+            cursor.execute("select current_setting('app.units')")
+            assert cursor.fetchone() == ("",)
+    for row in rows:
+        assert type(row).objects.filter(pk=row.pk).update(valid_to=given + HOUR) == 1
+    dani = Appointment.objects.filter(person=who("dani"))
+    assert dani.update(valid_to=T0 - HOUR) == 1  # decided nothing
 
 
 def test_only_the_holder_of_an_office_lends_it() -> None:

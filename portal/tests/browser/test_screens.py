@@ -20,7 +20,7 @@ pytestmark = pytest.mark.browser
 
 PAGES = [
     "/", "/s/pricing/", "/a/pricing/op-0031-g2/", "/agents/", "/org/", "/arp/", "/activity/", "/agents/?q=zz",
-    "/approvals/", "/approvals/new/", "/authority/", "/authority/mine/",
+    "/approvals/", "/approvals/new/", "/authority/", "/authority/mine/", "/authority/rates/",
 ]  # fmt: skip
 WIDTHS = [320, 768, 1440]
 THEMES = ["light", "dark"]
