@@ -88,7 +88,7 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
     def counted_with(self, approval: "Approval", since: datetime) -> Self:
         """Return what is added to a new approval's value: same matter, unit and counterparty, not refused.
 
-        Without a counterparty, what the same requester asked for without one.
+        Without a counterparty, what the same pair of eyes asked for without one.
         """
         same = self.filter(
             matter=approval.matter,
@@ -97,7 +97,9 @@ class ApprovalQuerySet(models.QuerySet["Approval"]):
             state__in=(Approval.State.PENDING, Approval.State.APPROVED, Approval.State.EXECUTED),
             counterparty__iexact=approval.counterparty,
         )
-        return same if approval.counterparty else same.filter(actor=approval.actor)
+        if approval.counterparty:
+            return same
+        return same.filter(_asked_by(approval.requester) if approval.requester else Q(actor=approval.actor))
 
 
 def _asked_by(person: User) -> Q:

@@ -22,6 +22,7 @@ from iam.authority.tests.factories import (
     YES,
     ask,
     decide,
+    make_account,
     make_appointment,
     make_authority,
     office_of,
@@ -214,6 +215,9 @@ def test_a_no_needs_a_note() -> None:
     ("first", "second", "office"),
     [
         ({}, {}, "subsidiary-ceo"),
+        ({}, {"by": "svc-rita"}, "subsidiary-ceo"),
+        ({"by": "svc-rita"}, {}, "subsidiary-ceo"),
+        ({"by": "svc-rita"}, {"by": "sara"}, "subsidiary-director"),
         ({"counterparty": "Acme"}, {"counterparty": " acme "}, "subsidiary-ceo"),
         ({"counterparty": "Acme"}, {"counterparty": "Acme", "by": "sara"}, "subsidiary-ceo"),
         ({"counterparty": "Acme"}, {"counterparty": "Bolt"}, "subsidiary-director"),
@@ -228,6 +232,7 @@ def test_a_no_needs_a_note() -> None:
 def test_what_was_asked_for_in_thirty_days_is_added(
     first: dict[str, Any], second: dict[str, Any], office: str
 ) -> None:
+    make_account("svc-rita", "rita")
     ask(26_000 if first.get("matter") != "capex" else 20_000, **first)
     assert offices(ask(26_000, **second))[0] == office
 
