@@ -50,13 +50,14 @@ def needs_approval(person: User, rows: int, *, now: datetime) -> bool:
 
 def usable_approval(person: User, wanted: Wanted, rows: int) -> Approval | None:
     """Return the person's approval of this very export, for as many rows, unused and at most a week old."""
+    digest = audit.digest(filters_of(wanted))  # by what the person may export, not by what is read next
     with scope.opened(scope.EVERYTHING):
         return (
             Approval.objects.filter(
                 requester=person,
                 matter__slug=MATTER,
                 state=Approval.State.APPROVED,
-                digest=audit.digest(filters_of(wanted)),
+                digest=digest,
                 value__gte=rows,
                 settled_at__gt=clock.now() - APPROVAL_LASTS,
                 export=None,
