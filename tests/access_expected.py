@@ -9,6 +9,11 @@ from tests.principals import UNITS, Principal
 
 REFUSED: Final = {"page": {403}, "api": {403}, "admin": {302, 403}}
 STRANGE: Final = {"page": {302}, "api": {401}, "admin": {302}}
+OF_THEIR_OWN: Final = frozenset(
+    f"admin:{name}"
+    for name in ("autocomplete", "view_on_site", "logout", "login", "password_change", "password_change_done")
+)
+"""Addresses of the administration that answer in ways of their own; the last two lead to the portal's page."""
 
 
 def allowed(principal: Principal, door: Door, method: str, *, fragment: bool = False) -> set[int]:
@@ -42,7 +47,7 @@ def _granted(principal: Principal, door: Door, method: str) -> set[int]:
     if door.kind == "admin":
         if method in UNSAFE:
             return {200, 302, 400, 403, 404, 405}
-        if door.name in ("admin:autocomplete", "admin:view_on_site", "admin:logout", "admin:login"):
+        if door.name in OF_THEIR_OWN:
             return {200, 302, 403, 404, 405}
         return {200, 302, 400} if door.queried else {200} if there else {302, 404}
     if method in UNSAFE:
@@ -60,4 +65,4 @@ def _written(door: Door, there: bool) -> set[int]:
         return {400, 405}
     if not there:
         return {400, 404} if door.kind == "api" else {404}
-    return {200, 201, 302, 400, 403, 404, 409, 410, 422, 429}
+    return {200, 201, 204, 302, 400, 403, 404, 409, 410, 422, 429}
