@@ -65,6 +65,15 @@ class HeldViewSet(GenericViewSet[Held]):
         """Answer with one row."""
         return Response(self.shown([self.get_object()])[0])
 
+    def get_queryset(self) -> QuerySet[Held]:
+        """Return the rows that the caller may see; none to the generator of the schema, which nobody calls."""
+        model = self.get_serializer_class().Meta.model  # type: ignore[attr-defined]  # all are model serializers
+        return model.objects.none() if getattr(self, "swagger_fake_view", False) else self.seen()
+
+    def seen(self) -> QuerySet[Held]:
+        """Return the rows that the caller may see."""
+        raise NotImplementedError
+
     def get_object(self) -> Held:
         """Return the row. Raises Http404 with a sentence."""
         try:
@@ -103,7 +112,7 @@ class AppointmentViewSet(HeldViewSet[Appointment]):
     serializer_class = AppointmentSerializer
     filterset_class = AppointmentFilter
 
-    def get_queryset(self) -> QuerySet[Appointment]:
+    def seen(self) -> QuerySet[Appointment]:
         """Return the appointments that the caller may see."""
         return services.appointments_seen(person=caller(self.request), units=scope.current().units(VIEW))
 
@@ -141,7 +150,7 @@ class DelegationViewSet(HeldViewSet[Delegation]):
     serializer_class = DelegationSerializer
     filterset_class = DelegationFilter
 
-    def get_queryset(self) -> QuerySet[Delegation]:
+    def seen(self) -> QuerySet[Delegation]:
         """Return the delegations that the caller may see."""
         return services.delegations_seen(person=caller(self.request), units=scope.current().units(VIEW))
 
@@ -179,7 +188,7 @@ class SubstitutionViewSet(HeldViewSet[Substitution]):
     serializer_class = SubstitutionSerializer
     filterset_class = SubstitutionFilter
 
-    def get_queryset(self) -> QuerySet[Substitution]:
+    def seen(self) -> QuerySet[Substitution]:
         """Return the substitutions that the caller may see."""
         units = scope.current().units(VIEW)
         return services.substitutions_seen(person=caller(self.request), units=units, at=clock.now())
@@ -220,7 +229,7 @@ class InterestViewSet(HeldViewSet[Interest]):
     serializer_class = InterestSerializer
     filterset_class = InterestFilter
 
-    def get_queryset(self) -> QuerySet[Interest]:
+    def seen(self) -> QuerySet[Interest]:
         """Return the interests that the caller may see."""
         units = scope.current().units(VIEW)
         return services.interests_seen(person=caller(self.request), units=units, at=clock.now())
