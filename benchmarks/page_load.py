@@ -11,8 +11,8 @@ from django.test import Client
 from django.test.utils import CaptureQueriesContext
 
 from holding.models import Agent
-from iam.access.models import User
 from iam.access.services import issue_token
+from iam.access.tests.factories import make_person
 from portal.tests.factories import hear, make_kpis, make_live_holding, make_replacements
 from subsidiaries.replacement.shown import COLUMNS
 
@@ -29,7 +29,7 @@ def prepare(superuser_url: str) -> dict[str, str]:
     make_live_holding(agents=1500)
     make_kpis()
     make_replacements("pricing", count=200)
-    user = User.objects.create_user("benchmark", cleared=True)
+    user = make_person("benchmark")
     issue_token(user=user, name="benchmark", token=TOKEN, expires_at=None, actor="benchmark")
     session = SessionStore()
     session[SESSION_KEY] = str(user.pk)
