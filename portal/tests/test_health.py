@@ -4,14 +4,15 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from django.db import OperationalError, connection
-from django.test import Client
+from django.db import IntegrityError, OperationalError, connection
+from django.test import Client, RequestFactory
 from django.utils import timezone
 
 from bus.models import Counter, OutboxMessage
 from holding.models import Unit
 from holding.scope import NOTHING, show
 from portal.tests.factories import hear, make_replacements, make_shortage
+from portal.views.errors import server_error
 from subsidiaries.replacement.models import DivisionState
 
 pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("holding")]
@@ -98,3 +99,14 @@ def test_a_bug_is_a_500_without_details(ana: Client, monkeypatch: pytest.MonkeyP
     assert response.status_code == 500
     assert b"This went wrong" in response.content
     assert b"ZeroDivisionError" not in response.content
+
+
+@pytest.mark.parametrize(("error", "status"), [(OperationalError, 503), (IntegrityError, 500)])
+def test_only_a_database_that_is_away_is_called_unavailable(error: type[Exception], status: int) -> None:
+    """A broken rule is a fault of ours: nobody is told to come again in five seconds."""
+    try:
+        raise error
+    except error:
+        response = server_error(RequestFactory().get("/"))
+    assert response.status_code == status
+    assert ("Retry-After" in response.headers) == (status == 503)
