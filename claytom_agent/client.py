@@ -22,6 +22,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from claytom_agent.login import CredentialsError, Login, split_url
+
 log = logging.getLogger("claytom_agent.client")
 
 MAX_BATCH: Final = 500
@@ -31,6 +33,7 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 BATCH_HAS_KNOWN_ID: Final = 10201
 BATCHES_TOO_MANY: Final = 10210
 BATCHES_NOT_ALLOWED: Final = 10174
+REFUSED_PAUSE_S: Final = 0.1
 
 MessageHandler = Callable[[Msg], Awaitable[None]]
 Headers = Mapping[str, str]
@@ -41,7 +44,7 @@ class Disconnected(ConnectionError):  # noqa: N818 - a state of the line, named 
 
 
 class LoginRefusedError(ConnectionError):
-    """The server refused the user or the password."""
+    """The server refused the credential, or the user and password."""
 
 
 class NoAnswerError(TimeoutError):
@@ -149,6 +152,27 @@ def event_headers(
     return headers
 
 
+class _Client(Client):
+    """nats-py, except that a login which ended or was refused is tried again, since its file may be a new one.
+
+    nats-py closes for good when the server says that a credential expired or was revoked.
+    """
+
+    async def _process_err(self, err_msg: str) -> None:
+        if not _is_refusal(err_msg):
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"nats: {err_msg.strip(chr(39))}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
+
+def _is_refusal(text: str) -> bool:
+    """Whether the server says that this login is not, or no longer, good."""
+    text = text.lower()
+    return "authorization violation" in text or "authentication" in text
+
+
 class Bus:
     """One connection. Make it with `Bus.connect`; `close()` it."""
 
@@ -158,6 +182,8 @@ class Bus:
         self.closed = asyncio.Event()
         """Set when the connection is given up: by `close()`, or by a server that refuses the login."""
         self.closing = False
+        self.refusals = 0
+        """How often in a row the server has refused to take the connection back."""
         self._complaints: dict[str, float] = {}
         self.on_reconnect: list[Callable[[], None]] = []
 
@@ -167,20 +193,30 @@ class Bus:
     ) -> "Bus":
         """Connect and log in; wait for the server as long as `timeout_s` seconds (None: for ever).
 
-        Raises `LoginRefusedError` if the server refuses the credentials, `TimeoutError` after that.
+        `url` carries user and password, or names a credential file (`claytom_agent.login`); the file then says
+        the inbox prefix too. Raises `LoginRefusedError` if the server refuses the login or the file cannot be
+        used, `TimeoutError` after that.
         """
-        client = Client()
+        client = _Client()
         bus = cls(client)
+        server, path = split_url(url)
+        login = Login(path) if path is not None else None
+        if login is not None:
+            try:
+                inbox_prefix = login.read().claims.inbox_prefix
+            except CredentialsError as error:
+                raise LoginRefusedError(str(error)) from error
         refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def on_error(error: Exception) -> None:
             # Denied publishes and JetStream calls appear nowhere else: their callers only see a timeout.
             bus.complain(str(error) or type(error).__name__)
-            denied = (
-                isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in str(error).lower()
-            )
-            if denied and not refused.done():
+            if not isinstance(error, nats.errors.AuthorizationError) and not _is_refusal(str(error)):
+                return
+            if not refused.done():
                 refused.set_result(None)
+            elif not bus.closing:
+                await bus.pause_after_refusal()  # nats-py awaits this before it tries again
 
         async def on_disconnect() -> None:
             if not bus.closing:
@@ -189,17 +225,20 @@ class Bus:
 
         async def on_reconnect() -> None:
             log.info("NATS connection restored")
+            bus.refusals = 0
             for callback in bus.on_reconnect:
                 callback()
 
         async def on_closed() -> None:
             bus.closed.set()
 
-        async def login() -> None:
+        async def log_in() -> None:
             await client.connect(
-                url,
+                server,
                 name=name,
                 inbox_prefix=inbox_prefix,
+                signature_cb=None if login is None else login.answer,
+                user_jwt_cb=None if login is None else login.jwt,
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,
                 reconnected_cb=on_reconnect,
@@ -212,17 +251,24 @@ class Bus:
             )
             await client.flush()
 
-        task = asyncio.ensure_future(login())
+        task = asyncio.ensure_future(log_in())
         done, _ = await asyncio.wait({task, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if task in done and not refused.done():
             await task
+            refused.set_result(None)  # from now on a refusal is waited out
             return bus
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await task
         if refused.done():
-            raise LoginRefusedError("NATS refuses the user or password of this process")
+            what = "the user or password of this process" if path is None else f"the credential {path}"
+            raise LoginRefusedError(f"NATS refuses {what}")
         raise TimeoutError(f"NATS does not answer after {timeout_s} s")
+
+    async def pause_after_refusal(self) -> None:
+        """Wait a moment, longer each time, before the server is asked again with what the file then holds."""
+        self.refusals += 1
+        await asyncio.sleep(min(REFUSED_PAUSE_S * 2 ** min(self.refusals, 4), 2.0) * random.uniform(0.7, 1.0))
 
     def give_up_requests(self) -> None:
         """Let those who wait for an answer know that it was lost with the line, rather than time out."""
