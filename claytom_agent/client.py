@@ -33,7 +33,10 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 BATCH_HAS_KNOWN_ID: Final = 10201
 BATCHES_TOO_MANY: Final = 10210
 BATCHES_NOT_ALLOWED: Final = 10174
+NO_MESSAGE: Final = 10037
 REFUSED_PAUSE_S: Final = 0.1
+LIMIT_OF_NO_KEY: Final = "maximum subscriptions exceeded"
+"""What a user may be told instead of a refusal when the key that signed its credential is dropped."""
 
 MessageHandler = Callable[[Msg], Awaitable[None]]
 Headers = Mapping[str, str]
@@ -84,7 +87,19 @@ class PubAck(msgspec.Struct):
     error: _ApiError | None = None
 
 
+class _Stored(msgspec.Struct):
+    seq: int = 0
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _StoredAnswer(msgspec.Struct):
+    message: _Stored = msgspec.field(default_factory=_Stored)
+    error: _ApiError | None = None
+
+
 _decode_ack = msgspec.json.Decoder(PubAck).decode
+_decode_stored = msgspec.json.Decoder(_StoredAnswer).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,7 +174,7 @@ class _Client(Client):
     """
 
     async def _process_err(self, err_msg: str) -> None:
-        if not _is_refusal(err_msg):
+        if not _is_refusal(err_msg) and LIMIT_OF_NO_KEY not in err_msg.lower():
             await super()._process_err(err_msg)
             return
         error = nats.errors.Error(f"nats: {err_msg.strip(chr(39))}")
@@ -376,16 +391,20 @@ class Bus:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def kv_get(self, bucket: str, key: str, *, timeout_s: float = 2.0) -> KvEntry | None:
-        """Read the last value or marker of a key directly from the store; None if there is nothing."""
-        subject = f"$KV.{bucket}.{key}"
-        reply = await self.request(f"$JS.API.DIRECT.GET.KV_{bucket}.{subject}", timeout_s=timeout_s)
-        headers = reply.headers or {}
-        status = headers.get("Status")
-        if status == "404":
-            return None
-        if status is not None:
-            raise BusError(int(status), headers.get("Description", "direct get refused"))
-        return entry_of(key, reply.data, headers, int(headers["Nats-Sequence"]))
+        """Read the last value or marker of a key from the store; None if there is nothing.
+
+        Not by a direct get: its answer is the stored message itself, with its headers, on whatever subject the
+        request names for it. Who may ask for that can speak as anyone.
+        """
+        question = msgspec.json.encode({"last_by_subj": f"$KV.{bucket}.{key}"})
+        reply = await self.request(f"$JS.API.STREAM.MSG.GET.KV_{bucket}", question, timeout_s=timeout_s)
+        answer = _decode_stored(reply.data)
+        if answer.error is not None:
+            if answer.error.err_code == NO_MESSAGE:
+                return None
+            raise BusError(answer.error.err_code or answer.error.code, answer.error.description)
+        stored = answer.message
+        return entry_of(key, stored.data, _parse_headers(stored.hdrs), stored.seq)
 
     async def kv_put(self, bucket: str, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
         """Write a key without looking; return its revision."""
@@ -504,6 +523,11 @@ def _raise_refusal(ack: PubAck) -> None:
     if ack.error is not None:
         kind = CasConflictError if ack.error.err_code in WRONG_LAST_SEQUENCE else BusError
         raise kind(ack.error.err_code or ack.error.code, ack.error.description)
+
+
+def _parse_headers(block: bytes) -> dict[str, str]:
+    lines = block.decode(errors="replace").split("\r\n")[1:]
+    return {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def entry_of(key: str, data: bytes, headers: Headers, revision: int) -> KvEntry:

@@ -176,7 +176,7 @@ class Division:
     async def refresh(self) -> None:
         """Read the manifest and make the agents as it says; an older or the same generation changes nothing."""
         try:
-            entry = await self._bus.kv_get(SEATS_BUCKET, self.lease.key)
+            entry = await self._around.lines.host.kv_get(SEATS_BUCKET, self.lease.key)
         except _FAULTS as error:
             log.debug("manifest of %s: %s", self.lease.key, error)
             return

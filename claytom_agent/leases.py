@@ -312,7 +312,7 @@ class LeaseKeeper:
 
     async def _settle(self, lease: Lease) -> None:
         """After an unanswered renewal: adopt the stored revision if the stored value is our own."""
-        entry = await self._line(lease.key).kv_get(BUCKET, lease.key)
+        entry = await self.lines.host.kv_get(BUCKET, lease.key)
         if entry is not None and self._is_ours(_decode(LeaseValue, entry.value), lease):
             lease.revision = entry.revision
 
@@ -395,7 +395,7 @@ class LeaseKeeper:
                 return await line.kv_cas(BUCKET, key, value, last=last, ttl_s=ttl)
             except CasConflictError:
                 # Lost the race, or the marker itself has gone since: only what is stored now can tell.
-                entry = await line.kv_get(BUCKET, key)
+                entry = await self.lines.host.kv_get(BUCKET, key)
                 holder = _decode(LeaseValue, entry.value) if entry is not None else None
                 if entry is not None and entry.value is not None and not self._is_mine(holder):
                     self._on_entry(entry)
@@ -403,7 +403,7 @@ class LeaseKeeper:
                 return await line.kv_cas(BUCKET, key, value, last=entry.revision if entry else 0, ttl_s=ttl)
         except NoAnswerError:
             with contextlib.suppress(*_FAULTS):
-                entry = await line.kv_get(BUCKET, key)
+                entry = await self.lines.host.kv_get(BUCKET, key)
                 if entry is not None and entry.value == value:
                     return entry.revision
         except _FAULTS as error:
