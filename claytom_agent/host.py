@@ -30,7 +30,9 @@ from claytom_agent.messages import (
     decode,
     encode,
 )
+from claytom_agent.lines import Stage
 from claytom_agent.spool import Spool
+from claytom_agent.spools import SPOOL_VERBS, adopt_orphans, obey, open_journal
 from claytom_agent.subjects import (
     CORPORATE,
     ROLES,
@@ -46,7 +48,7 @@ from claytom_agent.watch import KvWatch
 
 log = logging.getLogger("claytom_agent.host")
 
-OBEYED_VERBS: Final = ("sync", "replace", "report", "pause", "resume", "drain", "config")
+OBEYED_VERBS: Final = ("sync", "replace", "report", "pause", "resume", "drain", "config", *SPOOL_VERBS)
 DRAIN_S: Final = 4.0
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
 
@@ -71,6 +73,8 @@ class HostOptions:
     subsidiaries: tuple[str, ...] = ()
     chaos: bool = False
     status_file: Path | None = None
+    spool_dir: Path | None = None
+    """Where hosts keep what is not received yet, each in a directory of its own; None: only as long as it runs."""
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     division_times: DivisionTimes = field(default_factory=DivisionTimes)
     lease_times: LeaseTimes = field(default_factory=LeaseTimes)
@@ -112,7 +116,9 @@ class Host:
             await asyncio.gather(connect, return_exceptions=True)
             return
         self.bus = connect.result()
-        self.spool = Spool(self.bus)
+        journal = await open_journal(options.spool_dir, self.id)
+        self.spool = Spool(lambda _unit: self.bus, journal)
+        adopt_orphans(self.spool, journal)
         self._around = Surroundings(
             self.bus, self.spool, self.id, options.chaos, options.policy, options.division_times
         )
@@ -172,14 +178,15 @@ class Host:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
                     await self.keeper.close("host stops")
-                    await self.spool.drained(DRAIN_S / 2)
+                    await self.spool.drained(DRAIN_S / 2, Stage.RECEIVED)
                     await asyncio.gather(*(division.goodbye("host stops") for division in divisions))
         for division in divisions:
             division.stop()
         work.cancel()
         await asyncio.wait({work, *self._tasks}, timeout=0.5)
-        if self.spool.unacked:
-            log.error("%d messages were not acknowledged before the end", self.spool.unacked)
+        if self.spool.depth:
+            log.warning("%d messages without a receipt stay in the spool", self.spool.depth)
+        self.spool.close()
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.bus.close(), 0.5)
 
@@ -257,6 +264,9 @@ class Host:
 
     async def _on_command(self, message: Msg) -> None:
         _, _, unit, _, verb = split_subject(message.subject)
+        if verb in SPOOL_VERBS:  # also about divisions that another host runs by now
+            obey(self.spool, verb, message.data)
+            return
         mine = [division for division in self.divisions.values() if division.key.unit == unit]
         if not mine:
             return
@@ -357,8 +367,7 @@ class Host:
             "connected": self.bus.connected,
             "rss_mb": round(rss_mb(), 1),
             "kpi_unacked": self.spool.unacked,
-            "stored": self.spool.stored,
-            "refused": self.spool.refused,
+            **self.spool.status(),
         }
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
