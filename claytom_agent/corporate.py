@@ -6,9 +6,9 @@ from typing import Final
 
 from claytom_agent.agents import Agent
 from claytom_agent.client import Outgoing, event_headers, iso
+from claytom_agent.lines import Build
 from claytom_agent.messages import DutyAnswer, ce_type, encode
 from claytom_agent.presence import PresenceHead
-from claytom_agent.lines import Build
 from claytom_agent.subjects import corporate_topic
 
 STREAM: Final = "CT_CORP"

@@ -23,6 +23,7 @@ from claytom_agent.client import (
     iso,
 )
 from claytom_agent.leases import Lease
+from claytom_agent.lines import Build
 from claytom_agent.manifest import Manifest, ManifestError, Settings, covers, decode_manifest
 from claytom_agent.messages import (
     PROTOCOL,
@@ -38,7 +39,6 @@ from claytom_agent.messages import (
     encode,
 )
 from claytom_agent.roster import Roster
-from claytom_agent.lines import Build
 from claytom_agent.spool import Spool
 from claytom_agent.subjects import DivisionKey, command, parse_division_key
 from claytom_agent.timers import Job, Timers

@@ -21,6 +21,7 @@ from claytom_agent.corporate import duty_answer
 from claytom_agent.division import SEATS_BUCKET, Division, DivisionTimes, Surroundings
 from claytom_agent.leases import BUCKET as LEASE_BUCKET
 from claytom_agent.leases import Lease, LeaseEvents, LeaseKeeper, LeaseTimes
+from claytom_agent.lines import Stage
 from claytom_agent.messages import (
     HostConfig,
     ManifestSync,
@@ -30,7 +31,6 @@ from claytom_agent.messages import (
     decode,
     encode,
 )
-from claytom_agent.lines import Stage
 from claytom_agent.spool import Spool
 from claytom_agent.spools import SPOOL_VERBS, adopt_orphans, obey, open_journal
 from claytom_agent.subjects import (

@@ -57,9 +57,7 @@ class Journal:
     Raises `JournalBusyError` if another process has it, `OSError` if it cannot be written.
     """
 
-    def __init__(
-        self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES, temporary: bool = False
-    ) -> None:
+    def __init__(self, directory: Path, *, segment_bytes: int = SEGMENT_BYTES, temporary: bool = False) -> None:
         self.directory = directory
         self._temporary = temporary
         self.damaged = 0

@@ -7,8 +7,8 @@ from typing import Final
 
 from claytom_agent.agents import Agent
 from claytom_agent.client import Outgoing, event_headers, iso
-from claytom_agent.messages import ce_type, encode
 from claytom_agent.lines import Build
+from claytom_agent.messages import ce_type, encode
 from claytom_agent.subjects import metrics
 from claytom_agent.workers.base import Output
 
@@ -35,9 +35,7 @@ def _iso(at: float) -> str:
     return iso(datetime.fromtimestamp(at, UTC))
 
 
-def sample_builder(
-    agent: Agent, output: Output, at: float, identity: str, stamp: str, thinning: int = 1
-) -> Build:
+def sample_builder(agent: Agent, output: Output, at: float, identity: str, stamp: str, thinning: int = 1) -> Build:
     """Prepare one sample taken at Unix time `at`; `stamp` is `<division>.<epoch>` of its sequence number.
 
     `thinning` says that it stands for so many rounds, since the host's spool was filling; the header

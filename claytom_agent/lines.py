@@ -1,4 +1,4 @@
-"""What a spool keeps of each (division, epoch, stream): its numbers, its blocks of messages, how far each one is."""
+"""What a spool keeps of each (division, epoch, stream): numbers, blocks of messages, and how far each one is."""
 
 import asyncio
 from collections import deque
@@ -112,7 +112,9 @@ class Line:
         self.received = merge([*self.received, *ranges])
         if self.received == before:
             return []
-        freed = [block for block in self.blocks if any(a <= block.first and block.last <= b for a, b in self.received)]
+        freed = [
+            block for block in self.blocks if any(a <= block.first and block.last <= b for a, b in self.received)
+        ]
         for block in freed:
             self.blocks.remove(block)
         if freed:

@@ -7,8 +7,8 @@ from typing import Final
 
 from claytom_agent.agents import Agent
 from claytom_agent.client import Outgoing, event_headers, iso
-from claytom_agent.messages import State, ce_type, encode
 from claytom_agent.lines import Build
+from claytom_agent.messages import State, ce_type, encode
 from claytom_agent.subjects import metrics
 
 STATE_STREAM: Final = "CT_EVENTS"

@@ -311,9 +311,9 @@ class Spool:
         if block.messages is not None:
             part = list(block.messages[piece.start : piece.stop])
         else:
-            assert block.place is not None  # only a received block has given its place back
-            record = decode(self._journal.read(block.place))
-            assert isinstance(record, Written)
+            record = decode(self._journal.read(block.place)) if block.place is not None else None
+            if not isinstance(record, Written):
+                raise OSError(f"{block.key}: {block.first} to {block.last} are not in the journal")
             part = [Outgoing(*message) for message in record.messages[piece.start : piece.stop]]
         return [_renamed(message, piece.again) for message in part] if piece.again else part
 
@@ -441,9 +441,7 @@ class Spool:
 
     # -- receipts -----------------------------------------------------------------------------------------------
 
-    def receipt(
-        self, division: str, epoch: int, stream: str, ranges: Iterable[Range], *, note: bool = True
-    ) -> int:
+    def receipt(self, division: str, epoch: int, stream: str, ranges: Iterable[Range], *, note: bool = True) -> int:
         """Free what the portal says to have; return how many messages that were. Of others nothing is known."""
         line = self._lines.get((division, epoch, stream))
         if line is None:
@@ -496,7 +494,7 @@ class Spool:
                     self._enqueue(_Piece(block, start - block.first, stop - block.first + 1, block.sent_again))
         self.sent_again += count
         if count:
-            log.warning("%s epoch %d: the portal lacks %d messages of %s; sent again", division, epoch, count, stream)
+            log.warning("%s epoch %d: the portal lacks %d messages of %s", division, epoch, count, stream)
         return count
 
     def _doubt(self) -> None:
