@@ -38,7 +38,7 @@ from deployment.embedded.secrets import Credentials
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLES, EVENTS = "CT_KPI", "CT_EVENTS"
-ROUND_S = 0.5
+ROUND_S = 1.0  # whole seconds: the id of a sample has no smaller ones
 
 SampleId = tuple[str, int, datetime]
 """Agent (its subject), epoch, time: every sample of a run has its own."""
@@ -214,8 +214,8 @@ class Rig:
         return all(division.manifest is not None and division.acting() for division in self.host.divisions.values())
 
     async def _sample(self) -> None:
-        """Let every division report twice a second, and each time one agent tell of a change of its state."""
-        due = time.time()
+        """Let every division report each second, and each time one agent tell of a change of its state."""
+        due = float(int(time.time()))
         while True:
             due += ROUND_S
             for division in list(self.host.divisions.values()):
