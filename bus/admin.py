@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from bus.models import Counter, HandledMessage, OutboxMessage, QuarantinedMessage
+from bus.models import Counter, HandledMessage, Lease, OutboxMessage, QuarantinedMessage, Watermark
 
 SHOWN = 32_768  # characters of a body
 
@@ -75,3 +75,23 @@ class CounterAdmin(admin.ModelAdmin):
     list_display = ("name", "labels", "value")
     search_fields = ("name__startswith",)
     ordering = ("name", "id")
+
+
+@admin.register(Watermark)
+class WatermarkAdmin(admin.ModelAdmin):
+    """Which numbers of each sender have come in."""
+
+    permission = "bus.view"
+    list_display = ("division", "stream", "epoch", "received", "updated_at", "receipt_due")
+    search_fields = ("division__startswith",)
+    ordering = ("-id",)
+
+
+@admin.register(Lease)
+class LeaseAdmin(admin.ModelAdmin):
+    """Who was given which division, and under which epoch."""
+
+    permission = "bus.view"
+    list_display = ("division", "epoch", "host", "acquired_at", "noted_at")
+    search_fields = ("division__startswith", "host__exact")
+    ordering = ("-id",)

@@ -13,8 +13,9 @@ import django.db
 import psycopg
 from django.db import connection, transaction
 
-from bus import counters, services
+from bus import counters, marks, services
 from bus.feeds import Feed, Raw
+from bus.leases import LeasesUnavailableError
 
 log = logging.getLogger("bus.commit")
 
@@ -52,7 +53,7 @@ class Committer:
         while True:
             try:
                 act()
-            except (django.db.Error, psycopg.Error) as error:
+            except (django.db.Error, psycopg.Error, LeasesUnavailableError) as error:
                 self._report(error)
                 counters.add("claytom_retries_total", stream=self._feed.stream)
                 if self._stop.wait(delay):
@@ -61,7 +62,7 @@ class Committer:
             else:
                 if self._outage:
                     self._outage = False
-                    log.info("%s: the database takes batches again.", self._feed.consumer)
+                    log.info("%s goes on.", self._feed.consumer)
                 return True
 
     def _halve(self, batch: Sequence[Raw]) -> None:
@@ -85,17 +86,20 @@ class Committer:
         rejected = services.Rejected(raw, "handler", f"{rule}: {error}", rule)
         with transaction.atomic():
             services.quarantine(rejected=[rejected], limited=False)  # its bytes are all there is to mend it with
+            marks.receive([raw])
 
     def _report(self, error: Exception) -> None:
         """Log an outage once, and give the connection back: it may be broken."""
         if not self._outage:
             self._outage = True
-            log.warning("%s waits for the database: %s", self._feed.consumer, str(error).strip())
+            log.warning("%s waits: %s", self._feed.consumer, str(error).strip())
         connection.close()
 
 
 def is_outage(error: Exception) -> bool:
-    """Say whether a failure is the database's and not the message's."""
+    """Say whether a failure is the database's (or the lease bucket's) and not the message's."""
+    if isinstance(error, LeasesUnavailableError):
+        return True
     cause = error.__cause__ if isinstance(error, django.db.Error) else error
     if isinstance(cause, psycopg.DataError | psycopg.IntegrityError):
         return False

@@ -6,12 +6,13 @@ message changes nothing, and a failure leaves no half effect.
 """
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import groupby
 
 import msgspec
-from django.db import transaction
+from django.db import connection, transaction
 
+from bus import standings
 from bus.feeds import Feed, Raw, parse_headers, register
 from bus.models import HandledMessage
 from bus.services import MAX_BODY, Rejected, quarantine
@@ -29,6 +30,8 @@ class Message:
     headers: Mapping[str, str]
     body: msgspec.Struct
     raw: Raw
+    stale: bool = False
+    """Whether the sender had no right to speak for its division: kept where its kind is kept, changes nothing."""
 
     @property
     def epoch(self) -> int:
@@ -46,16 +49,26 @@ class Message:
 Handler = Callable[[Sequence[Message]], None]
 Responder = Callable[[Message], Mapping[str, object]]
 _handlers: dict[str, Handler] = {}
+_takes_stale: set[str] = set()
+_needs_epoch: set[str] = set()
 _responders: dict[str, Responder] = {}
 
 
-def handler(type: str) -> Callable[[Handler], Handler]:
-    """Register the function that takes the messages of a CloudEvents type. Raises ValueError for a second one."""
+def handler(type: str, *, stale: bool = False, epoch: bool = False) -> Callable[[Handler], Handler]:
+    """Register the function that takes the messages of a CloudEvents type. Raises ValueError for a second one.
+
+    With `stale` it also gets messages of senders that have lost their division, marked so: it keeps them and
+    lets them change nothing. With `epoch` a message that carries none is refused.
+    """
 
     def add(function: Handler) -> Handler:
         if type in _handlers:
             raise ValueError(f"{type} has a handler already: {_handlers[type].__module__}.")
         _handlers[type] = function
+        if stale:
+            _takes_stale.add(type)
+        if epoch:
+            _needs_epoch.add(type)
         return function
 
     return add
@@ -98,23 +111,44 @@ def decode_message(raw: Raw) -> Message | Rejected:
         type=kind.ce_type,
         source=headers["ce-source"],
         subject=raw.subject.decode("utf-8", "replace"),
-        id=headers.get("Nats-Msg-Id", ""),
+        # What is sent again may travel under another message id, since the stream knows the first one.
+        id=_identity(headers),
         headers=headers,
         body=body,
         raw=raw,
     )
 
 
+def _identity(headers: Mapping[str, str]) -> str:
+    sent_as = headers.get("Nats-Msg-Id", "")
+    return (headers.get("ce-id") or sent_as)[:200] if sent_as else ""
+
+
 def dispatch(raws: Sequence[Raw]) -> None:
-    """Hand a batch of a stream to the handlers, in order; what cannot be decoded goes to quarantine."""
-    decoded = [(raw, decode_message(raw)) for raw in raws]
-    rejected = [item for _, item in decoded if isinstance(item, Rejected)]
-    messages = [item for _, item in decoded if isinstance(item, Message) and item.type in _handlers]
-    with transaction.atomic():
+    """Hand a batch of a stream to the handlers, in order; what cannot be decoded goes to quarantine.
+
+    In the same transaction the numbers of the messages are noted as received, also of those refused.
+    """
+    decoded = [_checked(decode_message(raw)) for raw in raws]
+    with transaction.atomic(), connection.cursor() as cursor:
+        arrived, misnumbered = standings.admit(cursor, raws)
+        rejected = [item for item in decoded if isinstance(item, Rejected)] + misnumbered
         if rejected:
             quarantine(rejected=rejected)
+        messages = [
+            replace(item, stale=arrival.stale)
+            for item, arrival in zip(decoded, arrived, strict=True)
+            if isinstance(item, Message) and item.type in _handlers and arrival.new
+            if not arrival.stale or item.type in _takes_stale
+        ]
         for type, group in groupby(_unhandled(messages), key=lambda message: message.type):
             _handlers[type](list(group))
+
+
+def _checked(item: Message | Rejected) -> Message | Rejected:
+    if isinstance(item, Message) and item.type in _needs_epoch and not item.epoch:
+        return Rejected(item.raw, "epoch", "the header Claytom-Epoch is missing", "epoch-missing")
+    return item
 
 
 def _unhandled(messages: Sequence[Message]) -> Iterator[Message]:

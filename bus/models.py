@@ -2,10 +2,16 @@
 
 import json
 from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
 
 from django.db import connection, models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
+
+if TYPE_CHECKING:
+    _Field = models.Field[Any, Any]
+else:
+    _Field = models.Field  # generic for the type checker only
 
 
 class OutboxMessage(models.Model):
@@ -76,6 +82,55 @@ class QuarantinedMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}"
+
+
+class Int8MultiRangeField(_Field):
+    """A set of integers as PostgreSQL's int8multirange."""
+
+    def db_type(self, connection: object) -> str:
+        """Return the column type."""
+        return "int8multirange"
+
+
+class Watermark(models.Model):
+    """Which numbers of a sender's gap-free `Claytom-Seq` were received, under each epoch and in each stream."""
+
+    id = models.BigAutoField(primary_key=True)
+    division = models.CharField(_("division"), max_length=60)
+    stream = models.CharField(_("stream"), max_length=40)
+    epoch = models.BigIntegerField(_("epoch"))
+    received = Int8MultiRangeField(_("received"))
+    updated_at = models.DateTimeField(_("updated at"))
+    receipt_due = models.BooleanField(_("receipt due"), default=False, db_default=False)
+
+    class Meta:
+        verbose_name = _("watermark")
+        verbose_name_plural = _("watermarks")
+        constraints = [
+            models.UniqueConstraint(fields=["division", "stream", "epoch"], name="watermark_once"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.division} {self.epoch} {self.received}"
+
+
+class Lease(models.Model):
+    """A lease of a division that the lease bucket has given: the highest epoch of a division is in force."""
+
+    id = models.BigAutoField(primary_key=True)
+    division = models.CharField(_("division"), max_length=64)
+    epoch = models.BigIntegerField(_("epoch"))
+    host = models.CharField(_("host"), max_length=100, blank=True)
+    acquired_at = models.DateTimeField(_("acquired at"))
+    noted_at = models.DateTimeField(_("noted at"))
+
+    class Meta:
+        verbose_name = _("lease")
+        verbose_name_plural = _("leases")
+        constraints = [models.UniqueConstraint(fields=["division", "epoch"], name="lease_once")]
+
+    def __str__(self) -> str:
+        return f"{self.division} {self.epoch} {self.host}"
 
 
 class CounterManager(models.Manager["Counter"]):

@@ -19,6 +19,8 @@ from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
 from bus.fastpath import FastPath
 from bus.feeds import Raw
+from bus.leases import BOOK, LeasesUnavailableError
+from bus.receipts import EVERY_S, Receipts
 from bus.relay import relay_once
 from claytom_agent.client import Bus, Disconnected
 from claytom_agent.login import Login, split_url
@@ -36,11 +38,13 @@ INBOXES = "_INBOX"
 async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Each part survives the database and NATS being away."""
     bus = await Bus.connect(nats_url, name="portal:bus", inbox_prefix=INBOX)
+    BOOK.use(bus)
     parts: list[Awaitable[None]] = [
         _keep_streams(bus, stop),
         _relay(bus, stop),
         _seal(stop),
         _answer(bus, stop),
+        _receipt(bus, stop),
         pull.run(feeds.registered("bus"), nats_url, stop),
     ]
     system: Bus | None = None
@@ -139,6 +143,12 @@ def _relay_step(bus: Bus, loop: asyncio.AbstractEventLoop) -> int:
     return sent
 
 
+async def _receipt(bus: Bus, stop: asyncio.Event) -> None:
+    receipts = Receipts(bus, asyncio.get_running_loop())
+    with ThreadPoolExecutor(1, "receipts") as executor:
+        await _repeat("receipts", receipts.step, EVERY_S, stop, executor)
+
+
 async def _seal(stop: asyncio.Event) -> None:
     with ThreadPoolExecutor(1, "seal") as executor:
         await _repeat("sequencer", audit.seal, SEAL_PAUSE_S, stop, executor)
@@ -177,6 +187,9 @@ def _reply(responder: Responder, request: Msg) -> bytes:
     close_old_connections()
     try:
         return msgspec.json.encode(responder(message))
+    except LeasesUnavailableError as error:
+        log.warning("%s not answered: %s", request.subject, error)
+        return b""
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s not answered, the database fails: %s", request.subject, str(error).strip())
         connections.close_all()

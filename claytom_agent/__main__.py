@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 
 from claytom_agent.client import Bus, LoginRefusedError, NoAnswerError, NobodyThereError, event_headers, iso
 from claytom_agent.host import Host, HostFailedError, HostOptions, default_host_id
+from claytom_agent.journal import JournalBusyError
 from claytom_agent.login import split_url, with_credentials
 from claytom_agent.messages import ce_type
 from claytom_agent.subjects import CORPORATE, ROOT, SubjectError, check_host_id, check_subsidiary, parse_address
@@ -39,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     except (SubjectError, LoginRefusedError) as error:
         log.error("%s", error)  # noqa: TRY400 - the sentence says it all
         return 2
-    except (HostFailedError, TimeoutError) as error:
+    except (HostFailedError, JournalBusyError, TimeoutError) as error:
         log.exception("%s", error)  # noqa: TRY401 - the cause follows
         return 1
     except KeyboardInterrupt:
@@ -63,6 +64,12 @@ def _parser() -> argparse.ArgumentParser:
     host.add_argument("--subsidiary", action="append", default=[], help="only these (repeat; 'corporate' too)")
     host.add_argument("--chaos", action="store_true", help="obey fault injection")
     host.add_argument("--status-file", type=Path, default=None, help="write its state here every second")
+    host.add_argument(
+        "--spool-dir",
+        type=Path,
+        default=_default_spool_directory(),
+        help="where hosts of this machine keep what the portal has not received yet (default %(default)s)",
+    )
     host.set_defaults(command=_host)
     ping = commands.add_parser("ping", parents=[shared], help="ask an agent for its state")
     ping.add_argument("subject")
@@ -71,6 +78,14 @@ def _parser() -> argparse.ArgumentParser:
     tail.add_argument("subject", nargs="?", default=f"{ROOT}.>")
     tail.set_defaults(command=_tail)
     return parser
+
+
+def _default_spool_directory() -> Path:
+    if given := os.environ.get("CLAYTOM_SPOOL_DIR"):
+        return Path(given)
+    if data := os.environ.get("DATA_DIR"):
+        return Path(data) / "spool"
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local/state") / "claytom/spool"
 
 
 async def _host(options: argparse.Namespace) -> int:
@@ -86,6 +101,7 @@ async def _host(options: argparse.Namespace) -> int:
             subsidiaries=tuple(options.subsidiary),
             chaos=options.chaos,
             status_file=options.status_file,
+            spool_dir=options.spool_dir,
         )
     )
     _on_signals(host.stop)

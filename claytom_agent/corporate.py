@@ -5,10 +5,10 @@ from collections.abc import Sequence
 from typing import Final
 
 from claytom_agent.agents import Agent
+from claytom_agent.blocks import Build
 from claytom_agent.client import Outgoing, event_headers, iso
 from claytom_agent.messages import DutyAnswer, ce_type, encode
 from claytom_agent.presence import PresenceHead
-from claytom_agent.spool import Build
 from claytom_agent.subjects import corporate_topic
 
 STREAM: Final = "CT_CORP"

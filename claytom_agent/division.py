@@ -13,6 +13,7 @@ import msgspec
 
 from claytom_agent import corporate, kpi, presence
 from claytom_agent.agents import Agent, RestartPolicy
+from claytom_agent.blocks import Build
 from claytom_agent.client import (
     Bus,
     BusError,
@@ -39,7 +40,7 @@ from claytom_agent.messages import (
     encode,
 )
 from claytom_agent.roster import Roster
-from claytom_agent.spool import Build, Spool
+from claytom_agent.spool import Spool
 from claytom_agent.subjects import DivisionKey, command, parse_division_key
 from claytom_agent.timers import Job, Timers
 
@@ -256,7 +257,7 @@ class Division:
     def _spool(self, stream: str, builders: list[Build]) -> bool:
         if self._stopped:
             return True  # the epoch is over, and with it its numbers
-        return self._around.spool.add(self.lease.key, self.lease.epoch, stream, builders)
+        return self._around.spool.add(self.lease.key, self.lease.epoch, stream, builders) is not None
 
     # -- samples --------------------------------------------------------------------------------------------
 
@@ -276,20 +277,22 @@ class Division:
         The ids come from the round and not from the moment, so that a late round cannot take the id of the next.
         """
         at = time.time()
-        roster = self.roster
+        roster, spool = self.roster, self._around.spool
         working = [a for a in roster.agents.values() if a.desired == "run" and a.state in ("idle", "busy")]
-        if not working or not self._around.spool.room(len(working)):
-            return 0
+        thinning = spool.thinning
+        left_out = thinning > 1 and int(due // interval_s) % thinning != 0
+        if left_out:
+            spool.thinned += len(working)
         stamp = f"{self.lease.key}.{self.lease.epoch}"
         builders: list[Build] = []
         for count, agent in enumerate(working, 1):
-            output = await roster.shift(agent, at)
-            if output is not None and output.kpis:
-                builders.append(kpi.sample_builder(agent, output, at, kpi.sample_id(agent, due, interval_s), stamp))
+            output = await roster.shift(agent, at)  # also when nothing is told of it: the agent lives by its shifts
+            if output is not None and output.kpis and not left_out:
+                identity = kpi.sample_id(agent, due, interval_s)
+                builders.append(kpi.sample_builder(agent, output, at, identity, stamp, thinning))
             if count % 100 == 0:
                 await asyncio.sleep(0)
-        self._spool(kpi.STREAM, builders)
-        return len(builders)
+        return len(builders) if self._spool(kpi.STREAM, builders) else 0
 
     async def _brief(self) -> None:
         day = datetime.now(UTC).date().isoformat()

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
 from claytom_agent.agents import Agent, RestartPolicy
+from claytom_agent.blocks import Stage
 from claytom_agent.client import Bus, BusError, Disconnected, KvEntry, NoAnswerError, NobodyThereError
 from claytom_agent.corporate import duty_answer
 from claytom_agent.division import SEATS_BUCKET, Division, DivisionTimes, Surroundings
@@ -32,6 +33,7 @@ from claytom_agent.messages import (
     encode,
 )
 from claytom_agent.spool import Spool
+from claytom_agent.spools import SPOOL_VERBS, adopt_orphans, obey, open_journal
 from claytom_agent.subjects import (
     CORPORATE,
     ROLES,
@@ -47,7 +49,7 @@ from claytom_agent.watch import KvWatch
 
 log = logging.getLogger("claytom_agent.host")
 
-OBEYED_VERBS: Final = ("sync", "replace", "report", "pause", "resume", "drain", "config")
+OBEYED_VERBS: Final = ("sync", "replace", "report", "pause", "resume", "drain", "config", *SPOOL_VERBS)
 DRAIN_S: Final = 4.0
 INBOXES: Final = "_INBOX"
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
@@ -76,6 +78,8 @@ class HostOptions:
     subsidiaries: tuple[str, ...] = ()
     chaos: bool = False
     status_file: Path | None = None
+    spool_dir: Path | None = None
+    """Where hosts keep what is not received yet, each in a directory of its own; None: only as long as it runs."""
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     division_times: DivisionTimes = field(default_factory=DivisionTimes)
     lease_times: LeaseTimes = field(default_factory=LeaseTimes)
@@ -115,7 +119,9 @@ class Host:
             await asyncio.gather(connect, return_exceptions=True)
             return
         connect.result()
-        self.spool = Spool(self.lines.of)
+        journal = await open_journal(options.spool_dir, self.id)
+        self.spool = Spool(self.lines.of, journal)
+        adopt_orphans(self.spool, journal)
         self._around = Surroundings(
             self.lines, self.spool, self.id, options.chaos, options.policy, options.division_times
         )
@@ -167,14 +173,15 @@ class Host:
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
                     await self.keeper.close("host stops")
-                    await self.spool.drained(DRAIN_S / 2)
+                    await self.spool.drained(DRAIN_S / 2, Stage.RECEIVED)
                     await asyncio.gather(*(division.goodbye("host stops") for division in divisions))
         for division in divisions:
             division.stop()
         work.cancel()
         await asyncio.wait({work, *self._tasks}, timeout=0.5)
-        if self.spool.unacked:
-            log.error("%d messages were not acknowledged before the end", self.spool.unacked)
+        if self.spool.depth:
+            log.warning("%d messages without a receipt stay in the spool", self.spool.depth)
+        self.spool.close()
         with contextlib.suppress(Exception):
             await asyncio.wait_for(self.lines.close(), 0.5)
 
@@ -268,6 +275,9 @@ class Host:
         if "ce-type" not in (message.headers or {}):
             # Not a command: the server itself answers requests without headers, on any subject that was named.
             log.warning("%s without ce-type is not obeyed", message.subject)
+            return
+        if verb in SPOOL_VERBS:  # also about divisions that another host runs by now
+            obey(self.spool, verb, message.data)
             return
         mine = [division for division in self.divisions.values() if division.key.unit == unit]
         if not mine:
@@ -369,8 +379,7 @@ class Host:
             "connected": self.lines.connected,
             "rss_mb": round(rss_mb(), 1),
             "kpi_unacked": self.spool.unacked,
-            "stored": self.spool.stored,
-            "refused": self.spool.refused,
+            **self.spool.status(),
         }
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -6,9 +6,9 @@ from hashlib import blake2b
 from typing import Final
 
 from claytom_agent.agents import Agent
+from claytom_agent.blocks import Build
 from claytom_agent.client import Outgoing, event_headers, iso
 from claytom_agent.messages import ce_type, encode
-from claytom_agent.spool import Build
 from claytom_agent.subjects import metrics
 from claytom_agent.workers.base import Output
 
@@ -35,8 +35,12 @@ def _iso(at: float) -> str:
     return iso(datetime.fromtimestamp(at, UTC))
 
 
-def sample_builder(agent: Agent, output: Output, at: float, identity: str, stamp: str) -> Build:
-    """Prepare one sample taken at Unix time `at`; `stamp` is `<division>.<epoch>` of its sequence number."""
+def sample_builder(agent: Agent, output: Output, at: float, identity: str, stamp: str, thinning: int = 1) -> Build:
+    """Prepare one sample taken at Unix time `at`; `stamp` is `<division>.<epoch>` of its sequence number.
+
+    `thinning` says that it stands for so many rounds, since the host's spool was filling; the header
+    `Claytom-Thinned` tells the receiver.
+    """
     group = agent.group
     ts = _iso(at)
     body = encode(
@@ -55,6 +59,8 @@ def sample_builder(agent: Agent, output: Output, at: float, identity: str, stamp
             seq=f"{stamp}.{number}",
             generation=generation,
         )
+        if thinning > 1:
+            headers["Claytom-Thinned"] = str(thinning)
         return Outgoing(metrics(group.unit, "kpi"), body, headers)
 
     return build

@@ -45,11 +45,15 @@ _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
 
 
 class LeaseValue(msgspec.Struct, frozen=True):
-    """What a lease says: the host, since when, and which run of the host (a restart is another run)."""
+    """What a lease says: the host, since when, and which run of the host (a restart is another run).
+
+    `epoch` is the revision at acquisition; the acquisition itself cannot know it yet and says 0.
+    """
 
     host: str
     since: str
     run: str = ""
+    epoch: int = 0
 
 
 @dataclass(slots=True)
@@ -292,7 +296,11 @@ class LeaseKeeper:
                 if lease.uncertain:
                     await self._settle(lease)
                 lease.revision = await self._line(lease.key).kv_cas(
-                    BUCKET, lease.key, self._value(lease.since), last=lease.revision, ttl_s=self.times.ttl
+                    BUCKET,
+                    lease.key,
+                    self._value(lease.since, lease.epoch),
+                    last=lease.revision,
+                    ttl_s=self.times.ttl,
                 )
             except CasConflictError:
                 if self.owned.get(lease.key) is lease:
@@ -448,8 +456,8 @@ class LeaseKeeper:
         """The line that speaks for the unit of a division."""
         return self.lines.of(_unit(key))
 
-    def _value(self, since: str) -> bytes:
-        return msgspec.json.encode(LeaseValue(self.host, since, self.run_id))
+    def _value(self, since: str, epoch: int = 0) -> bytes:
+        return msgspec.json.encode(LeaseValue(self.host, since, self.run_id, epoch))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)

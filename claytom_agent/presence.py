@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from typing import Final
 
 from claytom_agent.agents import Agent
+from claytom_agent.blocks import Build
 from claytom_agent.client import Outgoing, event_headers, iso
 from claytom_agent.messages import State, ce_type, encode
-from claytom_agent.spool import Build
 from claytom_agent.subjects import metrics
 
 STATE_STREAM: Final = "CT_EVENTS"

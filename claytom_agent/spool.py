@@ -1,8 +1,14 @@
-"""What a host has said and the streams have not yet acknowledged: a bounded ring, retried with the same ids.
+"""What a host has said and the portal has not yet received: kept on the host's disk, sent with the same ids.
 
 Sequence numbers (`Claytom-Seq`) are given here, gap-free for each (division, epoch, stream), so that the ingest
 can drop duplicates by a watermark and see what is missing. For the same reason nothing that has a number is ever
-dropped: when the ring is full, new messages are refused before they get one, counted and logged.
+dropped: when the spool is full, new messages are refused before they get one, counted and logged.
+
+A message is written to the journal, flushed to the disk together with all others of that moment, and only then
+sent: so what the stream has, the journal has. The stream's acknowledgement frees nothing, since a damaged store
+loses acknowledged messages in silence; the portal's receipt after its commit does. What the portal asks for
+again is sent under a message id that the stream does not know, because its table of known ids may outlive the
+messages; `ce-id` stays, and with the number is what the receiver goes by.
 """
 
 import asyncio
@@ -11,10 +17,12 @@ import logging
 import random
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import Final
 
+from claytom_agent.blocks import Block, Build, Freed, Key, Line, Range, Stage, Written, decode, encode, merge
 from claytom_agent.client import (
     MAX_BATCH,
     BatchResult,
@@ -25,148 +33,503 @@ from claytom_agent.client import (
     NobodyThereError,
     Outgoing,
 )
+from claytom_agent.journal import Journal, Place
 
 log = logging.getLogger("claytom_agent.spool")
 
-CAPACITY: Final = 20_000
+CAPACITY: Final = 250_000
+"""Messages: what a host of the whole holding says in five minutes."""
+CAPACITY_BYTES: Final = 256 * 1024 * 1024
+SAMPLES_STREAM: Final = "CT_KPI"
+SAMPLES_SHARE: Final = 0.8
+"""Of the spool, at most, for samples: results and costs are worth more and come more rarely."""
+CACHE_BYTES: Final = 24 * 1024 * 1024
+"""Of messages on their way that are also kept in memory; the others are read back when their turn comes."""
 SENDERS: Final = 4
 RETRY_CEILING_S: Final = 5.0
-
-ATOMIC_STREAMS: Final = frozenset({"CT_KPI", "CT_EVENTS"})
+PROBE_S: Final = (5.0, 30.0)
+"""First and longest wait for a receipt of what was stored, before it is asked after."""
+RECEIPTED: Final = frozenset({SAMPLES_STREAM, "CT_EVENTS"})
+"""Streams whose messages the portal receipts; of the others the stream's acknowledgement is the end."""
+ATOMIC_STREAMS: Final = RECEIPTED
 """The streams of the protocol that take atomic batches."""
-
-Build = Callable[[int], Outgoing]
-"""Makes the message that gets the given number."""
 
 
 @dataclass(slots=True)
-class _Batch:
+class _Piece:
+    """Messages of a block on their way: those from `start` up to `stop`, counted within the block."""
+
+    block: Block
+    start: int
+    stop: int
+    again: int = 0
+    """How often the portal has asked for them; not 0: the stream may know their ids and not have them."""
+
+    def __len__(self) -> int:
+        return self.stop - self.start
+
+
+@dataclass(slots=True)
+class _Parcel:
+    """What one batch of a stream carries."""
+
     unit: str
     stream: str
-    messages: Sequence[Outgoing]
+    pieces: list[_Piece]
     tries: int = 0
+
+    def __len__(self) -> int:
+        return sum(map(len, self.pieces))
 
 
 class Spool:
-    """Messages on their way to the streams, each over the line of its unit. `run` sends; `add` never waits."""
+    """Messages on their way to the portal. `run` sends; `add` never waits.
 
-    def __init__(self, bus_of: Callable[[str], Bus], *, capacity: int = CAPACITY) -> None:
+    `bus_of` returns the connection of a unit. Raises `JournalBusyError` if another process has the journal.
+    """
+
+    def __init__(
+        self,
+        bus_of: Callable[[str], Bus],
+        journal: Journal,
+        *,
+        capacity: int = CAPACITY,
+        capacity_bytes: int = CAPACITY_BYTES,
+    ) -> None:
         self._bus_of = bus_of
+        self._journal = journal
         self._capacity = capacity
-        self._waiting: deque[_Batch] = deque()
+        self._capacity_bytes = capacity_bytes
+        self._lines: dict[Key, Line] = {}
+        self._parcels: deque[_Parcel] = deque()
+        self._unsynced: list[Block] = []
+        self._written = asyncio.Event()
         self._arrived = asyncio.Event()
-        self._idle = asyncio.Event()
-        self._idle.set()
-        self._numbers: dict[tuple[str, int, str], int] = {}
+        self._moved = asyncio.Event()
+        self._cached = 0
         self._last_warning = 0.0
+        self._watched: set[int] = set()
+        self.depth = 0
+        """Messages that the portal has not received, as far as the host knows."""
+        self.bytes = 0
+        """The same in the journal."""
         self.unacked = 0
-        """Messages that were numbered and are not acknowledged."""
+        """Messages that were numbered and that no stream has acknowledged."""
         self.stored = 0
         """Messages that a stream stored."""
         self.duplicates = 0
         """Messages that a stream already had."""
+        self.received = 0
+        """Messages that the portal has receipted."""
         self.refused = 0
-        """Messages that found the ring full and were never numbered."""
+        """Messages that found the spool full and were never numbered."""
+        self.thinned = 0
+        """Samples that were left out while the spool was filling."""
+        self.sent_again = 0
+        """Messages that were sent again because the portal asked for them."""
+        self.recovered = 0
+        """Messages that an earlier run of the host had left."""
+        self._recover(journal)
 
-    def room(self, count: int) -> bool:
+    # -- adding -------------------------------------------------------------------------------------------------
+
+    @property
+    def fill(self) -> float:
+        """How full it is for samples: 0 empty, 1 full."""
+        return max(self.depth / self._capacity, self._journal.bytes_on_disk / self._capacity_bytes) / SAMPLES_SHARE
+
+    @property
+    def thinning(self) -> int:
+        """Of how many rounds of samples one shall be sent: all while there is room, fewer as it fills."""
+        fill = self.fill
+        return 1 if fill < 0.5 else 2 if fill < 0.7 else 4 if fill < 0.85 else 8
+
+    def room(self, count: int, stream: str = SAMPLES_STREAM) -> bool:
         """Whether `count` more messages fit; a refusal is counted and logged."""
-        if self.unacked + count <= self._capacity:
+        share = SAMPLES_SHARE if stream == SAMPLES_STREAM else 1.0
+        on_disk = self._journal.bytes_on_disk
+        if self.depth + count <= share * self._capacity and on_disk < share * self._capacity_bytes:
             return True
+        self._refuse(count, f"spool full ({self.depth} messages, {self.bytes >> 20} MiB)")
+        return False
+
+    def _refuse(self, count: int, why: str) -> None:
         self.refused += count
         now = time.monotonic()
         if now - self._last_warning > 10.0:
             self._last_warning = now
-            log.error("spool full (%d unacknowledged): %d messages refused so far", self.unacked, self.refused)
-        return False
+            log.error("%s: %d messages refused so far", why, self.refused)
 
-    def add(self, division: str, epoch: int, stream: str, builders: Sequence[Build]) -> bool:
-        """Number and keep the messages of one division and stream, in order; False if there is no room."""
+    def add(self, division: str, epoch: int, stream: str, builders: Sequence[Build]) -> Sequence[Block] | None:
+        """Number and keep the messages of one division and stream, in order; None if there is no room.
+
+        The blocks that are returned tell how safe the messages are (`stage`, `until`).
+        """
         if not builders:
-            return True
-        if not self.room(len(builders)):
-            return False
+            return ()
+        if not self.room(len(builders), stream):
+            return None
         key = (division, epoch, stream)
-        number = self._numbers.get(key, 0)
-        messages = [build(number + offset) for offset, build in enumerate(builders, 1)]
-        self._numbers[key] = number + len(messages)
-        self.unacked += len(messages)
-        self._idle.clear()
-        unit = division.partition(".")[0]
-        for start in range(0, len(messages), MAX_BATCH):
-            self._waiting.append(_Batch(unit, stream, messages[start : start + MAX_BATCH]))
-        self._arrived.set()
-        return True
+        line = self._lines.get(key) or Line(key)
+        messages = [build(line.last + offset) for offset, build in enumerate(builders, 1)]
+        first = line.last + 1
+        payload = encode(Written(*key, first, [(m.subject, m.body, dict(m.headers)) for m in messages]))
+        try:
+            place = self._journal.append(payload)
+        except OSError as error:
+            self._refuse(len(builders), f"the journal takes no more ({error})")
+            return None
+        line.last += len(messages)
+        self._lines[key] = line
+        cached = messages if self._cached < CACHE_BYTES else None
+        block = Block(key, first, line.last, place, len(payload), cached, unstored=len(messages))
+        self._cached += block.size if cached else 0
+        self._note(line, block)
+        self._unsynced.append(block)
+        self._written.set()
+        return (block,)
+
+    def _note(self, line: Line, block: Block) -> None:
+        line.blocks.append(block)
+        self.depth += len(block)
+        self.bytes += block.size
+        self.unacked += len(block)
 
     def forget(self, division: str, epoch: int) -> None:
-        """Let go of the counters of an epoch that is over; its messages are still sent."""
-        for key in [key for key in self._numbers if key[0] == division and key[1] == epoch]:
-            del self._numbers[key]
+        """Let go of the counters of an epoch that is over; its messages are still sent until they are received."""
+        for key in [key for key in self._lines if key[:2] == (division, epoch)]:
+            self._lines[key].ended = True
+            self._tidy(self._lines[key])
+
+    def _tidy(self, line: Line) -> None:
+        if line.ended and not line.blocks:
+            self._lines.pop(line.key, None)
+
+    def numbers(self, division: str, epoch: int) -> dict[str, int]:
+        """Return the highest number given in each stream."""
+        return {key[2]: line.last for key, line in self._lines.items() if key[:2] == (division, epoch)}
+
+    def status(self) -> dict[str, int]:
+        """Say how safe what was said is: in the spool, stored by a stream, received by the portal."""
+        return {
+            "spool": self.depth,
+            "spool_bytes": self._journal.bytes_on_disk,
+            "stored": self.stored,
+            "received": self.received,
+            "refused": self.refused,
+            "thinned": self.thinned,
+            "sent_again": self.sent_again,
+            "recovered": self.recovered,
+            "damaged": self._journal.damaged,
+        }
+
+    def close(self) -> None:
+        """Give the journal back; after `run` has ended."""
+        self._journal.close()
+
+    # -- the journal --------------------------------------------------------------------------------------------
+
+    def _recover(self, journal: Journal) -> None:
+        """Take up what an earlier run left. It may be stored or not, so it is sent under ids that are new."""
+        freed: dict[Key, list[Range]] = {}
+        notes: list[Place] = []
+        for place, payload in journal.replay():
+            record = decode(payload)
+            key = (record.division, record.epoch, record.stream)
+            if isinstance(record, Freed):
+                freed.setdefault(key, []).extend(record.ranges)
+                notes.append(place)
+                continue
+            line = self._lines.setdefault(key, Line(key, ended=True))
+            last = record.first + len(record.messages) - 1
+            line.last = max(line.last, last)
+            block = Block(key, record.first, last, place, len(payload), None, last - record.first + 1, Stage.KEPT)
+            self._note(line, block)
+            self.recovered += len(block)
+        for key, ranges in freed.items():
+            if key in self._lines:
+                self.receipt(*key, ranges, note=False)
+        for place in notes:
+            journal.release(place)
+        journal.tidy()
+        for line in self._lines.values():
+            for block in line.blocks:
+                block.sent_again = 1
+                self._send_block(block, again=1)
+        if self.depth:
+            log.info("%d messages of an earlier run are in the spool", self.depth)
+
+    def adopt(self, journal: Journal) -> int:
+        """Take over what a host left that is no more, and delete its journal; return how many messages.
+
+        Raises `OSError` if the disk is full; then nothing has changed.
+        """
+        blocks: dict[tuple[Key, int], tuple[Written, bytes]] = {}
+        freed: dict[Key, list[Range]] = {}
+        for _, payload in journal.replay():
+            record = decode(payload)
+            key = (record.division, record.epoch, record.stream)
+            if isinstance(record, Written):
+                blocks[key, record.first] = record, payload
+            else:
+                freed.setdefault(key, []).extend(record.ranges)
+        before = self.depth
+        for (key, first), (record, payload) in blocks.items():
+            last = first + len(record.messages) - 1
+            if any(a <= first and last <= b for a, b in merge(freed.get(key, ()))):
+                continue
+            line = self._lines.setdefault(key, Line(key, last, ended=True))
+            line.last = max(line.last, last)
+            place = self._journal.append(payload)
+            block = Block(key, first, last, place, len(payload), None, last - first + 1, Stage.KEPT, sent_again=1)
+            self._note(line, block)
+            self._send_block(block, again=1)
+        self._journal.sync()
+        journal.close(remove=True)
+        return self.depth - before
+
+    async def _sync(self, executor: ThreadPoolExecutor) -> None:
+        """Flush to the disk whatever was written, again and again: one flush for all of a moment."""
+        loop = asyncio.get_running_loop()
+        while True:
+            await self._written.wait()
+            self._written.clear()
+            blocks, self._unsynced = self._unsynced, []
+            try:
+                await loop.run_in_executor(executor, self._journal.sync)
+            except OSError as error:
+                # Sending it all the same is safer than holding it back; but it is no promise.
+                log.critical("the journal is not safe on its disk: %s", error)
+            else:
+                for block in blocks:
+                    block.reach(Stage.KEPT)
+            for block in blocks:
+                self._send_block(block)
+
+    def _messages(self, piece: _Piece) -> list[Outgoing]:
+        block = piece.block
+        if block.messages is not None:
+            part = list(block.messages[piece.start : piece.stop])
+        else:
+            record = decode(self._journal.read(block.place)) if block.place is not None else None
+            if not isinstance(record, Written):
+                raise OSError(f"{block.key}: {block.first} to {block.last} are not in the journal")
+            part = [Outgoing(*message) for message in record.messages[piece.start : piece.stop]]
+        return [_renamed(message, piece.again) for message in part] if piece.again else part
+
+    # -- sending ------------------------------------------------------------------------------------------------
 
     async def run(self) -> None:
         """Send until cancelled."""
-        async with asyncio.TaskGroup() as group:
-            for _ in range(SENDERS):
-                group.create_task(self._send())
+        with ThreadPoolExecutor(1, "journal") as executor:
+            async with asyncio.TaskGroup() as group:
+                group.create_task(self._sync(executor))
+                group.create_task(self._probe())
+                for _ in range(SENDERS):
+                    group.create_task(self._send())
 
-    async def drained(self, within_s: float) -> bool:
-        """Wait until everything is acknowledged; False if it is not within so many seconds."""
+    async def drained(self, within_s: float, stage: Stage = Stage.STORED) -> bool:
+        """Wait until everything is stored (or received); False if it is not within so many seconds."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(within_s):
-                await self._idle.wait()
-        return self._idle.is_set()
+                while self._left(stage):
+                    self._moved.clear()
+                    await self._moved.wait()
+        return not self._left(stage)
+
+    def _left(self, stage: Stage) -> int:
+        return self.depth if stage == Stage.RECEIVED else self.unacked
+
+    def _send_block(self, block: Block, *, again: int = 0) -> None:
+        for start in range(0, len(block), MAX_BATCH):
+            self._enqueue(_Piece(block, start, min(start + MAX_BATCH, len(block)), again))
+
+    def _enqueue(self, piece: _Piece) -> None:
+        division, _, stream = piece.block.key
+        self._parcels.append(_Parcel(division.partition(".")[0], stream, [piece]))
+        self._arrived.set()
+
+    def _watch(self, bus: Bus) -> None:
+        """Ask soon after what is stored whenever the server was away: it may have come back without it."""
+        if id(bus) not in self._watched:
+            self._watched.add(id(bus))
+            bus.on_reconnect.append(self._doubt)
 
     async def _send(self) -> None:
         while True:
-            while not self._waiting:
+            while not self._parcels:
                 self._arrived.clear()
                 await self._arrived.wait()
-            batch = self._next()
+            parcel = self._next()
+            if not parcel.pieces:
+                continue
             try:
-                result = await self._bus_of(batch.unit).js_publish_batch(batch.messages)
-            except (BusError, Disconnected, NoAnswerError, NobodyThereError) as error:
-                await self._put_back(batch, error)
+                messages = [message for piece in parcel.pieces for message in self._messages(piece)]
+                bus = self._bus_of(parcel.unit)
+                self._watch(bus)
+                result = await bus.js_publish_batch(messages)
+            except (BusError, LookupError, OSError) as error:
+                await self._put_back(parcel, error)
                 continue
             except BaseException:
-                self._waiting.appendleft(batch)
+                self._parcels.appendleft(parcel)
                 raise
-            self._acknowledged(batch, result)
+            self._acknowledged(parcel, result)
 
-    def _next(self) -> _Batch:
-        """Take the first batch, filled up with what waits behind it for the same unit and stream.
+    def _next(self) -> _Parcel:
+        """Take the first parcel, filled up with what waits behind it for the same stream.
 
         One batch is one write to the disk of the server, so in a backlog fuller batches go faster.
         """
-        batch = self._waiting.popleft()
-        if batch.tries or batch.stream not in ATOMIC_STREAMS:
-            return batch
-        while self._waiting:
-            following = self._waiting[0]
-            space = MAX_BATCH - len(batch.messages)
-            same = (following.unit, following.stream) == (batch.unit, batch.stream)
-            if following.tries or not same or not space:
+        parcel = self._parcels.popleft()
+        parcel.pieces = [piece for piece in parcel.pieces if piece.block.stage < Stage.RECEIVED]
+        if parcel.tries or parcel.stream not in ATOMIC_STREAMS:
+            return parcel
+        while self._parcels:
+            following = self._parcels[0]
+            space = MAX_BATCH - len(parcel)
+            if following.tries or not space or not self._go_together(parcel, following):
                 break
-            batch = _Batch(batch.unit, batch.stream, [*batch.messages, *following.messages[:space]])
-            following.messages = following.messages[space:]
-            if not following.messages:
-                self._waiting.popleft()
-        return batch
+            piece = following.pieces[0]  # only what was tried has more
+            if piece.block.stage == Stage.RECEIVED:
+                self._parcels.popleft()
+            elif len(piece) <= space:
+                self._parcels.popleft()
+                parcel.pieces.append(piece)
+            else:
+                middle = piece.start + space
+                parcel.pieces.append(_Piece(piece.block, piece.start, middle, piece.again))
+                following.pieces = [_Piece(piece.block, middle, piece.stop, piece.again)]
+        return parcel
 
-    async def _put_back(self, batch: _Batch, error: Exception) -> None:
-        batch.tries += 1
-        if batch.tries in (1, 5) or batch.tries % 60 == 0:
-            log.warning("%d messages not stored (try %d): %s", len(batch.messages), batch.tries, error)
+    def _go_together(self, one: _Parcel, other: _Parcel) -> bool:
+        """Whether two parcels are for the same stream over the same connection."""
+        if one.unit == other.unit or one.stream != other.stream:
+            return one.stream == other.stream
         try:
-            ceiling = min(0.5 * 2 ** min(batch.tries - 1, 5), RETRY_CEILING_S)
+            return self._bus_of(one.unit) is self._bus_of(other.unit)
+        except LookupError:
+            return False
+
+    async def _put_back(self, parcel: _Parcel, error: Exception) -> None:
+        parcel.tries += 1
+        if parcel.tries in (1, 5) or parcel.tries % 60 == 0:
+            log.warning("%d messages not stored (try %d): %s", len(parcel), parcel.tries, error)
+        try:
+            ceiling = min(0.5 * 2 ** min(parcel.tries - 1, 5), RETRY_CEILING_S)
             await asyncio.sleep(random.uniform(0.5, 1.0) * ceiling)
         finally:
-            if isinstance(error, BusError):
-                self._waiting.append(batch)  # refused, perhaps for ever: the others go first
+            if isinstance(error, Disconnected | NoAnswerError | NobodyThereError):
+                self._parcels.appendleft(parcel)
             else:
-                self._waiting.appendleft(batch)
+                self._parcels.append(parcel)  # refused or not to be read, perhaps for ever: the others go first
 
-    def _acknowledged(self, batch: _Batch, result: BatchResult) -> None:
-        self.unacked -= len(batch.messages)
+    def _acknowledged(self, parcel: _Parcel, result: BatchResult) -> None:
         self.stored += result.stored
         self.duplicates += result.duplicates
-        if self.unacked == 0:
-            self._idle.set()
+        for piece in parcel.pieces:
+            block = piece.block
+            if block.stage >= Stage.STORED:
+                continue
+            self.unacked -= len(piece)
+            block.unstored -= len(piece)
+            if block.unstored <= 0:
+                block.reach(Stage.STORED)
+                self._uncache(block)
+                line = self._lines.get(block.key)
+                if block.key[2] not in RECEIPTED:
+                    self.receipt(*block.key, [(block.first, block.last)], note=False)
+                elif line is not None and not line.probes:
+                    line.probe_at = time.monotonic() + PROBE_S[0]
+        self._moved.set()
+
+    def _uncache(self, block: Block) -> None:
+        if block.messages is not None:
+            block.messages = None
+            self._cached -= block.size
+
+    # -- receipts -----------------------------------------------------------------------------------------------
+
+    def receipt(self, division: str, epoch: int, stream: str, ranges: Iterable[Range], *, note: bool = True) -> int:
+        """Free what the portal says to have; return how many messages that were. Of others nothing is known."""
+        line = self._lines.get((division, epoch, stream))
+        if line is None:
+            return 0
+        freed = line.receive(ranges)
+        count = sum(map(len, freed))
+        for block in freed:
+            self.depth -= len(block)
+            self.bytes -= block.size
+            self.unacked -= max(0, block.unstored)
+            block.unstored = 0
+            self._uncache(block)
+            block.reach(Stage.RECEIVED)
+            if block.place is not None:
+                self._journal.release(block.place)
+                block.place = None
+        self.received += count
+        if freed and note:
+            with contextlib.suppress(OSError):  # without it, more is sent again after a restart: nothing worse
+                self._journal.append(encode(Freed(*line.key, line.received)), needed=False)
+        self._compact()
+        self._tidy(line)
+        self._moved.set()
+        return count
+
+    def _compact(self) -> None:
+        """Write anew the few messages for whose sake the oldest segment is kept, once there are many."""
+        if not self._journal.is_sparse:
+            return
+        for line in self._lines.values():
+            for block in line.blocks:
+                if block.place is not None and self._journal.is_oldest(block.place):
+                    with contextlib.suppress(OSError):
+                        place = self._journal.append(self._journal.read(block.place))
+                        self._journal.release(block.place)
+                        block.place = place
+
+    def resend(self, division: str, epoch: int, stream: str, ranges: Iterable[Range]) -> int:
+        """Send again what the portal lacks, as far as it is stored; return how many messages those are."""
+        line = self._lines.get((division, epoch, stream))
+        if line is None:
+            return 0
+        count = 0
+        for first, last in ranges:
+            for block in line.blocks:
+                start, stop = max(first, block.first), min(last, block.last)
+                if block.stage == Stage.STORED and start <= stop:  # else it is on its way
+                    block.sent_again += 1
+                    count += stop - start + 1
+                    self._enqueue(_Piece(block, start - block.first, stop - block.first + 1, block.sent_again))
+        self.sent_again += count
+        if count:
+            log.warning("%s epoch %d: the portal lacks %d messages of %s", division, epoch, count, stream)
+        return count
+
+    def _doubt(self) -> None:
+        soon = time.monotonic() + random.uniform(1.0, 3.0)
+        for line in self._lines.values():
+            line.probe_at, line.probes = min(line.probe_at or soon, soon), 0
+
+    async def _probe(self) -> None:
+        """Ask after what was stored and is not received, by sending the last of it once more.
+
+        It goes through the same stream, behind all that was stored before. So if it is received and others are
+        not, those are lost, and the portal sees the gap; if everything was received, the receipt comes again.
+        """
+        while True:
+            await asyncio.sleep(random.uniform(0.5, 1.0))
+            now = time.monotonic()
+            for line in list(self._lines.values()):
+                if line.probe_at <= now and line.waiting_for_receipt():
+                    line.probes += 1
+                    line.probe_at = now + min(PROBE_S[0] * 2**line.probes, PROBE_S[1])
+                    block = line.blocks[-1]
+                    block.sent_again += 1
+                    self._enqueue(_Piece(block, len(block) - 1, len(block), block.sent_again))
+
+
+def _renamed(message: Outgoing, again: int) -> Outgoing:
+    """Give a message an id that the stream does not know. `ce-id` stays what it is."""
+    name = message.headers.get("Nats-Msg-Id") or message.headers.get("ce-id", "")
+    return Outgoing(message.subject, message.body, {**message.headers, "Nats-Msg-Id": f"{name}~{again}"})

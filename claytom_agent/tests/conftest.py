@@ -177,7 +177,7 @@ StartHost = Callable[..., Awaitable[Host]]
 
 
 @pytest_asyncio.fixture
-async def start_host(nats: NatsServer) -> AsyncIterator[StartHost]:
+async def start_host(nats: NatsServer, tmp_path: Path) -> AsyncIterator[StartHost]:
     """Start hosts in this process; they are stopped at the end."""
     running: list[tuple[Host, asyncio.Task[None]]] = []
 
@@ -186,6 +186,7 @@ async def start_host(nats: NatsServer) -> AsyncIterator[StartHost]:
             "policy": RestartPolicy(base=0.02, window=5.0),
             "division_times": DivisionTimes(manifest=1.0, soon=0.05, report=0.2, hello_ceiling=0.5),
             "lease_times": LeaseTimes(settle=0.4, grace=0.6, claim_delay=0.05, cool=3.0),
+            "spool_dir": tmp_path / "spool",
         }
         host = Host(HostOptions(url=nats.url(), id=name, **{**defaults, **options}))
         task = asyncio.create_task(host.run())
@@ -202,6 +203,7 @@ async def start_host(nats: NatsServer) -> AsyncIterator[StartHost]:
 def spawn_host(nats: NatsServer, name: str, *arguments: str) -> "subprocess.Popen[bytes]":
     """Start a host as a process of its own, to be killed."""
     command = [sys.executable, "-m", "claytom_agent", "host", "--nats", nats.url(), "--id", name]
+    command += ["--spool-dir", str(nats.directory / "spool")]
     environment = {**os.environ, "PYTHONPATH": str(REPOSITORY)}
     return subprocess.Popen([*command, "--log-level", "warning", *arguments], cwd=REPOSITORY, env=environment)
 

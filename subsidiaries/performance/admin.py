@@ -65,16 +65,6 @@ class KpiCoverageAdmin(admin.ModelAdmin):
     ordering = ("unit_id",)
 
 
-@admin.register(models.Watermark)
-class WatermarkAdmin(admin.ModelAdmin):
-    """Which numbers of each division's samples have come in."""
-
-    permission = "bus.view"
-    list_display = ("division", "stream", "epoch", "received", "updated_at")
-    search_fields = ("division__startswith",)
-    ordering = ("-id",)
-
-
 @admin.register(models.SampleKey)
 class SampleKeyAdmin(admin.ModelAdmin):
     """Samples without a number that were handled."""

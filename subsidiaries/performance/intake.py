@@ -18,7 +18,11 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from bus.feeds import Raw, header
+from bus.fencing import Fenced, report
+from bus.leases import BOOK
+from bus.marks import MAX_DIGITS, Marks, SeqError
 from bus.services import Rejected, quarantine
+from bus.standings import made_at
 from claytom_agent.messages import (
     KPI_MAX_AGE,
     KPI_MAX_AHEAD,
@@ -33,7 +37,7 @@ from claytom_agent.messages import (
 )
 from subsidiaries.performance import rows
 from subsidiaries.performance.latest import Last
-from subsidiaries.performance.marks import MAX_DIGITS, Arrival, Marks, Run, SeqError, remember, sample_key
+from subsidiaries.performance.marks import Arrival, Run, begin, remember, sample_key
 from subsidiaries.performance.senders import Directory, Sender, SenderError, Source
 
 TYPE: Final = ce_type("kpi.sample")
@@ -345,22 +349,40 @@ def _arrivals(cursor: CursorWrapper, raws: Sequence[Raw], now: datetime, outcome
                 others[sample_key(raw, name)] = raw, source, typed
                 continue
             try:
-                run = marks.begin(seq, raw.subject)
+                run = begin(marks, seq, raw.subject)
             except SeqError as error:
                 outcome.rejected.append(RefusedError("semantic", "seq-malformed", str(error)).of(raw))
                 continue
             runs.append(run)
         run.arrivals.append((raw, source, typed))
         awaited = b"%b.%d" % (run.prefix, run.first + len(run.arrivals))
+    verdicts = BOOK.judge({claim for run in runs if (claim := run.claim)})  # before any lock
     marks.lock(cursor)
     for run in runs:
-        marks.admit(run)
+        run.admit(verdicts)
     marks.extend(cursor)
+    report(_fenced(runs))
     if others:
         new = remember(cursor, others, now)
         runs += _unnumbered([other for key, other in others.items() if key in new])
     outcome.duplicates = len(raws) - sum(len(run.arrivals) for run in runs) - len(outcome.rejected)
     return runs
+
+
+def _fenced(runs: Iterable[Run]) -> Iterator[Fenced]:
+    """Yield what the runs that do not count say of their senders."""
+    for run in runs:
+        if not run.stale or not run.arrivals or run.mark is None or run.verdict is None:
+            continue
+        yield Fenced(
+            division=run.mark.division,
+            epoch=run.mark.epoch,
+            host=run.verdict.host,
+            verdict=run.verdict,
+            type="kpi.sample",
+            count=len(run.arrivals),
+            made_at=made_at(run.arrivals[-1][0]),
+        )
 
 
 def _unnumbered(others: Iterable[Arrival]) -> list[Run]:

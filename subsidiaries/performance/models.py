@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 from django.db import models
 from django.db.models import F, Q, QuerySet, Sum
@@ -20,20 +20,6 @@ KPIS = (
     "training_hours_w",
 )
 INTERVAL = timedelta(seconds=60)  # between two samples of an agent (organisation.md 14)
-
-
-if TYPE_CHECKING:
-    _Field = models.Field[Any, Any]
-else:
-    _Field = models.Field  # generic for the type checker only
-
-
-class Int8MultiRangeField(_Field):
-    """A set of integers as PostgreSQL's int8multirange."""
-
-    def db_type(self, connection: object) -> str:
-        """Return the column type."""
-        return "int8multirange"
 
 
 class KpiSample(models.Model):
@@ -249,27 +235,6 @@ class KpiCoverage(models.Model):
     def heard_since(self, since: float) -> int:
         """Return the seats whose last sample is not older than `since` (seconds of the epoch)."""
         return sum(seats for second, seats in self.buckets.items() if int(second) >= since)
-
-
-class Watermark(models.Model):
-    """Which numbers of a division's gap-free `Claytom-Seq` have been received, under each epoch."""
-
-    id = models.BigAutoField(primary_key=True)
-    division = models.CharField(_("division"), max_length=60)
-    stream = models.CharField(_("stream"), max_length=40)
-    epoch = models.BigIntegerField(_("epoch"))
-    received = Int8MultiRangeField(_("received"))
-    updated_at = models.DateTimeField(_("updated at"))
-
-    class Meta:
-        verbose_name = _("watermark")
-        verbose_name_plural = _("watermarks")
-        constraints = [
-            models.UniqueConstraint(fields=["division", "stream", "epoch"], name="watermark_once"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.division} {self.epoch} {self.received}"
 
 
 class SampleKey(models.Model):

@@ -27,13 +27,6 @@ FLUSH_SECONDS = 1.0
 FLUSH_SHARE = 0.03  # of the time, at most, goes into flushing: under a backlog it is done less often
 COVERAGE_SECONDS = 5.0
 
-FORGET_MARKS = """
-    delete from performance_watermark w
-     where updated_at < %s
-       and epoch < (select max(epoch) from performance_watermark m
-                     where m.division = w.division and m.stream = w.stream)
-"""
-
 _intake = Intake()
 _last_values = LastValues()
 
@@ -93,7 +86,7 @@ def count_coverage() -> None:
 
 
 def maintain_partitions() -> Upkeep:
-    """Make the hours' partitions up to `AHEAD_HOURS` ahead, drop expired ones, forget expired marks and sums.
+    """Make the hours' partitions up to `AHEAD_HOURS` ahead, drop expired ones, forget expired sums and keys.
 
     The application's role owns no tables: a function of the owner does it, within bounds of its own. Rows
     that arrived while an hour had no partition are moved into it. Safe to call at any time by any process.
@@ -105,7 +98,6 @@ def maintain_partitions() -> Upkeep:
             [settings.KPI_RETENTION_HOURS, AHEAD_HOURS],
         )
         upkeep = Upkeep(*cursor.fetchone())
-        cursor.execute(FORGET_MARKS, [now - KPI_MAX_AGE - timedelta(hours=1)])
     SampleKey.objects.filter(at__lt=now - KPI_MAX_AGE - timedelta(hours=1)).delete()
     KpiMinute.objects.filter(minute__lt=now - MINUTES_KEPT).delete()
     if upkeep.misplaced:

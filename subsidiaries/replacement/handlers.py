@@ -8,9 +8,10 @@ from msgspec import UnsetType
 from bus import counters
 from bus.dispatch import Message, decode_message, handler, responder
 from bus.feeds import Feed, Raw, register
+from bus.fencing import on_fenced
 from bus.services import Rejected, quarantine
 from claytom_agent.messages import AgentState, Goodbye, Hello, Presence
-from subsidiaries.replacement import observing, services
+from subsidiaries.replacement import fencing, observing, services
 
 NOT_ENROLLED: Final = {
     "code": "not-enrolled",
@@ -37,7 +38,10 @@ def take_presence(raws: Sequence[Raw]) -> None:
 register(Feed(stream="CT_PRESENCE", consumer="portal-presence", handle=take_presence, batch=400))
 
 
-@handler("org.claytom.agent.state.v1")
+on_fenced(fencing.note_fenced)
+
+
+@handler("org.claytom.agent.state.v1", epoch=True)
 def take_states(messages: Sequence[Message]) -> None:
     """Note state changes, and replace what failed at once."""
     reports = [

@@ -307,3 +307,39 @@ class Incident(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.unit_id}"
+
+
+class FencedHost(models.Model):
+    """A host that acted for a division without holding it: returned after it lost its lease, or never had one."""
+
+    UNIT: ClassVar[str] = "division__unit_id"
+
+    class Standing(models.TextChoices):
+        SUPERSEDED = "superseded", _("lost its lease")
+        UNKNOWN = "unknown", _("never had this lease")
+        IMPOSTOR = "impostor", _("uses the lease of another host")
+
+    division = models.ForeignKey(Division, verbose_name=_("division"), on_delete=models.CASCADE, related_name="+")
+    epoch = models.BigIntegerField(_("epoch"))
+    host = models.CharField(_("host"), max_length=100, blank=True)
+    standing = models.CharField(_("reason"), max_length=12, choices=Standing)
+    current_epoch = models.BigIntegerField(_("epoch in force"), default=0)
+    current_host = models.CharField(_("host in charge"), max_length=100, blank=True)
+    first_at = models.DateTimeField(_("first seen"))
+    last_at = models.DateTimeField(_("last seen"))
+    messages = models.PositiveBigIntegerField(_("messages"), default=0)
+    sent = models.JSONField(_("messages by type"), default=dict)
+
+    objects = ScopedManager()
+
+    class Meta:
+        verbose_name = _("fenced host")
+        verbose_name_plural = _("fenced hosts")
+        ordering = ["-id"]
+        constraints = [
+            models.UniqueConstraint(fields=["division", "epoch", "host", "standing"], name="fenced_host_once"),
+        ]
+        indexes = [models.Index(fields=["-last_at"], name="fenced_host_last")]
+
+    def __str__(self) -> str:
+        return f"{self.division_id} {self.epoch} {self.host}"

@@ -1,8 +1,9 @@
 """From presence to observed state: what hosts report of their agents, as rows and counters.
 
-Presence is the only source of liveness. A report of a lower epoch than the division's is a zombie's and
-changes nothing; of the same epoch, the latest by its own time wins. An agent that a full report does not
-list at all is missed; one that is listed under an older generation is about to be replaced by its host.
+Presence is the only source of liveness. A report counts if the lease bucket vouches for its epoch and host
+(`bus.leases`); any other is a zombie's and changes nothing. Of the same epoch, the latest by its own time wins.
+An agent that a full report does not list at all is missed; one that is listed under an older generation is about
+to be replaced by its host.
 """
 
 from collections import defaultdict
@@ -15,6 +16,9 @@ from django.db import connection, transaction
 from django.db.models import Count, Q
 from django.utils import timezone
 
+from bus.fencing import Fenced
+from bus.fencing import report as report_fenced
+from bus.leases import BOOK, Claim
 from claytom_agent.messages import AgentState, Presence
 from holding.models import Division, Seat
 from subsidiaries.replacement.models import LIVE_STATES, Census, DivisionState, Monitor, SeatState
@@ -118,7 +122,7 @@ def observe(*, reports: Iterable[Presence], roster: Roster) -> Observed:
     """Apply presence reports, in the order received; all or nothing."""
     outcome = Observed()
     now = timezone.now()
-    newest = _newest_first(reports, roster, outcome)
+    newest = _vouched(_newest_first(reports, roster, outcome), outcome)
     if not newest:
         return outcome
     _note_monitor(now)
@@ -159,6 +163,29 @@ def _newest_first(reports: Iterable[Presence], roster: Roster, outcome: Observed
         else:
             groups[report.division].append(report)
     return groups
+
+
+def _vouched(groups: dict[str, list[Presence]], outcome: Observed) -> dict[str, list[Presence]]:
+    """Leave out, and report, what comes from hosts that do not hold the division."""
+    verdicts = BOOK.judge({_claim(report) for group in groups.values() for report in group})
+    fenced = [
+        Fenced(*_said(report), verdicts[_claim(report)], "host.presence", 1, report.ts)
+        for group in groups.values()
+        for report in group
+        if not verdicts[_claim(report)].holds
+    ]
+    outcome.stale += len(fenced)
+    report_fenced(fenced)
+    held = {key: [r for r in group if verdicts[_claim(r)].holds] for key, group in groups.items()}
+    return {key: group for key, group in held.items() if group}
+
+
+def _said(report: Presence) -> tuple[str, int, str]:
+    return report.division, report.epoch, report.host
+
+
+def _claim(report: Presence) -> Claim:
+    return Claim(*_said(report))
 
 
 def _is_stale(report: Presence, state: DivisionState) -> bool:
@@ -315,7 +342,7 @@ class StateReport:
     """An `agent.state` event with what its headers say."""
 
     body: AgentState
-    epoch: int  # 0: the message carried none
+    epoch: int
     generation: int  # of a corporate seat
 
 
@@ -327,14 +354,19 @@ join holding_unit unit on unit.slug = i.unit
 join holding_seat seat on seat.unit_id = unit.id and seat.code = i.code
 join replacement_divisionstate division on division.division_id = seat.division_id
 where s.seat_id = seat.id and s.role = i.grp
-  and s.generation = i.generation and (i.epoch = 0 or i.epoch >= division.epoch)
+  and s.generation = i.generation and i.epoch >= division.epoch
+  and i.epoch <= (select max(l.epoch) from bus_lease l
+                  join holding_division d on d.key = l.division where d.id = seat.division_id)
 returning s.seat_id, s.division_id, i.unit, s.state
 """
 
 
 @transaction.atomic
 def note_states(*, reports: Sequence[StateReport]) -> dict[str, list[int]]:
-    """Apply `agent.state` events; return the seats reported failed, by unit. Zombies' events change nothing."""
+    """Apply `agent.state` events; return the seats reported failed, by unit.
+
+    An event of a lower epoch than the division's, or of a higher one than any that was given, changes nothing.
+    """
     last: dict[tuple[str, str, str], tuple[int, str, int]] = {}
     for report in reports:
         unit, group, name = report.body.agent.split(".")[2:5]

@@ -13,7 +13,10 @@ from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from bus import fencing
 from bus import services as bus
+from bus.fencing import Fenced
+from bus.leases import BOOK, Claim, Standing
 from holding import clock
 from holding import services as holding
 from holding.models import Unit
@@ -304,14 +307,42 @@ def _hint_laggards(heard: Sequence[DivisionState], now: datetime) -> None:
     )
 
 
+REFUSALS: dict[Standing, dict[str, object]] = {
+    Standing.SUPERSEDED: {
+        "code": "fenced",
+        "reason": "another host has taken the division since",
+        "retry_after_s": 60,
+    },
+    Standing.UNKNOWN: {
+        "code": "unknown-epoch",
+        "reason": "the lease bucket has no such lease; acquire it and say its revision",
+        "retry_after_s": 2,
+    },
+    Standing.IMPOSTOR: {
+        "code": "not-the-holder",
+        "reason": "the lease of this epoch is another host's",
+        "retry_after_s": 60,
+    },
+}
+
+
 # --- hosts ------------------------------------------------------------------------------------------------
 
 
+@transaction.atomic
 def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
-    """Note which host runs a division from now on, and return its terms; a refusal for a lower epoch."""
+    """Note which host runs a division from now on, and return its terms.
+
+    Refuses an epoch that another host has, that was superseded, or that the lease bucket never gave.
+    """
     state = DivisionState.objects.select_related("division").filter(division__key=division).first()
     if state is None:
         return {"code": "unknown-division", "retry_after_s": 30}
+    claim = Claim(division, epoch, host)
+    verdict = BOOK.judge([claim])[claim]
+    if not verdict.holds:
+        fencing.report([Fenced(division, epoch, host, verdict, "agent.hello", 1, timezone.now())])
+        return REFUSALS[verdict.standing]
     taken = DivisionState.objects.filter(pk=state.pk, epoch__lte=epoch).update(host=host, epoch=epoch)
     if not taken:
         return {"code": "fenced", "retry_after_s": 60}

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.core.management.base import BaseCommand, CommandError
 from django.utils.module_loading import autodiscover_modules
 
-from bus import counters, feeds, pull
+from bus import counters, feeds, leases, pull
 
 if sys.platform != "win32":
     import uvloop
@@ -50,4 +50,13 @@ async def _run() -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
-    await pull.run(feeds.registered(), settings.NATS_URL, stop)
+    async with asyncio.TaskGroup() as group:
+        group.create_task(leases.BOOK.serve(settings.NATS_URL, stop))
+        group.create_task(_pull(stop))
+
+
+async def _pull(stop: asyncio.Event) -> None:
+    try:
+        await pull.run(feeds.registered(), settings.NATS_URL, stop)
+    finally:
+        stop.set()

@@ -4,7 +4,7 @@ import django.db.models.deletion
 import django.db.models.expressions
 from django.db import migrations, models
 
-import subsidiaries.performance.models
+import bus.models
 
 # Partitioned by hours, which Django cannot say; docs/decisions/0014-kpi-hour-partitions.md says why hours.
 CREATE_SAMPLES = """
@@ -124,7 +124,7 @@ class Migration(migrations.Migration):
                 ("division", models.CharField(max_length=60, verbose_name="division")),
                 ("stream", models.CharField(max_length=40, verbose_name="stream")),
                 ("epoch", models.BigIntegerField(verbose_name="epoch")),
-                ("received", subsidiaries.performance.models.Int8MultiRangeField(verbose_name="received")),
+                ("received", bus.models.Int8MultiRangeField(verbose_name="received")),
                 ("updated_at", models.DateTimeField(verbose_name="updated at")),
             ],
             options={

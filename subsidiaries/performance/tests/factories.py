@@ -1,12 +1,13 @@
 """Factories of KPI messages for tests."""
 
 import json
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import Any
 
 from django.utils import timezone
 
+from bus import leases
 from bus.feeds import Raw
 from claytom_agent.client import iso
 
@@ -61,6 +62,17 @@ def make_raw(
     block = f"NATS/1.0\r\n{lines}\r\n".encode() if lines else b""
     number = seq or next(_sequence)
     return Raw(subject.encode(), block, data, number, "CT_KPI", number * 1000)
+
+
+def give_lease(epoch: int, *, at: datetime | None = None, unit: str = "pricing", host: str = "host-a") -> None:
+    """Let a host have been given the five divisions of a unit under that epoch, now unless told otherwise."""
+    acquired = at or timezone.now()
+    leases.note(leases=[leases.Lease(f"{unit}.{number}", epoch, host, acquired) for number in range(1, 6)])
+
+
+def stored_at(raw: Raw) -> datetime:
+    """Return when the stream stored a message."""
+    return datetime.fromtimestamp(raw.stored_ns / 1e9, UTC)
 
 
 def make_division(

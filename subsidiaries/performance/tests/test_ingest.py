@@ -31,7 +31,7 @@ from claytom_agent.client import Bus, Disconnected, NoAnswerError, NobodyThereEr
 from holding.tests.factories import make_holding
 from subsidiaries.performance import services
 from subsidiaries.performance.models import KPIS, KpiLatest, KpiMinute, KpiSample
-from subsidiaries.performance.tests.factories import SUBJECT, make_body, make_headers
+from subsidiaries.performance.tests.factories import SUBJECT, give_lease, make_body, make_headers
 from tests.servers import SERVERS, login_of
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -42,6 +42,7 @@ pytestmark = pytest.mark.django_db(transaction=True)
 def streams(nats_clean: str) -> str:
     make_holding()
     services.maintain_partitions()
+    give_lease(7, at=timezone.now() - timedelta(hours=1))
     call_command("ensure_streams", stdout=StringIO())
     return nats_clean
 
@@ -116,7 +117,7 @@ def assert_each_once(samples: int) -> None:
     assert KpiSample.objects.count() == samples
     assert KpiSample.objects.values("seq").distinct().count() == samples
     with connection.cursor() as cursor:
-        cursor.execute("select division, epoch, received::text from performance_watermark order by division")
+        cursor.execute("select division, epoch, received::text from bus_watermark order by division")
         assert cursor.fetchall() == [(f"pricing.{n}", 7, f"{{[1,{samples // 5 + 1})}}") for n in range(1, 6)]
     by_rows: dict[tuple[datetime, str], list[float]] = {
         (minute, role): sums

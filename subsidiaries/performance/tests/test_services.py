@@ -13,28 +13,34 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
+from django.utils.module_loading import autodiscover_modules
+from msgspec import structs
 
-from bus import counters
+from audit.models import LedgerEntry
+from bus import counters, receipts
 from bus.feeds import Raw
-from bus.models import Counter, OutboxMessage, QuarantinedMessage
+from bus.models import Counter, Lease, OutboxMessage, QuarantinedMessage, Watermark
 from claytom_agent.client import iso
 from holding.models import Unit
 from holding.tests.factories import make_holding
 from subsidiaries.performance import services
 from subsidiaries.performance.intake import Intake
 from subsidiaries.performance.latest import LastValues
-from subsidiaries.performance.models import KPIS, KpiLatest, KpiMinute, KpiSample, SampleKey, Watermark
+from subsidiaries.performance.models import KPIS, KpiLatest, KpiMinute, KpiSample, SampleKey
 from subsidiaries.performance.tests.factories import (
     BRIEF,
     SUBJECT,
+    give_lease,
     make_body,
     make_division,
     make_headers,
     make_raw,
+    stored_at,
 )
 from subsidiaries.performance.tests.factories import (
     KPIS as VALUES,
 )
+from subsidiaries.replacement.models import FencedHost
 
 pytestmark = pytest.mark.django_db
 
@@ -43,6 +49,9 @@ pytestmark = pytest.mark.django_db
 def fresh(monkeypatch: pytest.MonkeyPatch, db: None, ingest_role: Callable[[], None]) -> None:
     """A loaded holding, and an ingest process that has just started."""
     make_holding()
+    autodiscover_modules("handlers")  # as the process does: they say who is told of what
+    for epoch in (7, 8, 9):
+        give_lease(epoch)
     ingest_role()
     monkeypatch.setattr(services, "_intake", Intake())
     monkeypatch.setattr(services, "_last_values", LastValues())
@@ -198,7 +207,7 @@ def test_a_refused_sample_counts_as_received() -> None:
 # --- duplicates -------------------------------------------------------------------------------------------
 def received() -> str:
     with connection.cursor() as cursor:
-        cursor.execute("select received::text from performance_watermark order by epoch desc limit 1")
+        cursor.execute("select received::text from bus_watermark order by epoch desc limit 1")
         return str(cursor.fetchone()[0])
 
 
@@ -277,9 +286,11 @@ def test_another_epoch_counts_anew() -> None:
 
 # --- fencing ----------------------------------------------------------------------------------------------
 def test_samples_of_a_fenced_epoch_are_kept_and_not_counted() -> None:
-    record(*make_division(range(1, 4), epoch=9))
+    current, zombie = make_division(range(1, 4), epoch=9), make_division(range(1, 3), epoch=8)
+    Lease.objects.filter(epoch=9).update(acquired_at=stored_at(current[0]))
+    record(*current)
     before = rollup()
-    outcome = record(*make_division(range(1, 3), epoch=8))
+    outcome = record(*zombie)
     assert outcome.stale == 2
     assert set(KpiSample.objects.values_list("epoch", "stale")) == {(9, False), (8, True)}
     assert rollup() == before
@@ -290,10 +301,39 @@ def test_samples_of_a_fenced_epoch_are_kept_and_not_counted() -> None:
 def test_a_takeover_in_the_middle_of_a_batch_fences_what_comes_after_it() -> None:
     old, new, zombie = (make_division(numbers, epoch=epoch) for numbers, epoch in
                         ((range(1, 3), 8), (range(1, 3), 9), (range(3, 5), 8)))  # fmt: skip
+    Lease.objects.filter(epoch=9).update(acquired_at=stored_at(new[0]))
     record(*old, *new, *zombie)
     assert list(KpiSample.objects.order_by("seq").values_list("epoch", "stale")) == [
         (8, False), (8, False), (9, False), (9, False), (8, True), (8, True)
     ]  # fmt: skip
+
+
+def test_an_epoch_that_nobody_was_given_counts_for_nothing_and_fences_nobody() -> None:
+    outcome = record(*make_division(range(1, 3), epoch=10**15), *make_division(range(1, 4), epoch=9))
+    assert (outcome.stored, outcome.stale) == (5, 2)
+    assert set(KpiSample.objects.values_list("epoch", "stale")) == {(10**15, True), (9, False)}
+    (fenced,) = FencedHost.objects.all()
+    assert (fenced.standing, fenced.epoch, fenced.current_epoch, fenced.current_host) == (
+        "unknown", 10**15, 9, "host-a"
+    )  # fmt: skip
+    assert fenced.sent == {"kpi.sample": 2}
+    assert LedgerEntry.objects.filter(action="host.fence", object="division/pricing.1").count() == 1
+
+
+def test_what_a_host_owes_from_before_the_takeover_is_late_and_no_intrusion() -> None:
+    late, zombie = make_division(range(1, 3), epoch=8), make_division(range(3, 5), epoch=8)
+    Lease.objects.filter(epoch=9).update(acquired_at=stored_at(late[0]))
+    late = [with_time(raw, stored_at(raw) - timedelta(minutes=1)) for raw in late]
+    assert record(*late).stale == 2
+    assert not FencedHost.objects.exists()
+    assert record(*(with_time(raw, timezone.now()) for raw in zombie)).stale == 2
+    (fenced,) = FencedHost.objects.all()
+    assert (fenced.standing, fenced.host, fenced.messages) == ("superseded", "host-a", 2)
+
+
+def with_time(raw: Raw, at: datetime) -> Raw:
+    """A message that says to have been made at that time."""
+    return structs.replace(raw, headers=raw.headers[:-2] + f"ce-time: {iso(at)}\r\n\r\n".encode())
 
 
 # --- last values ------------------------------------------------------------------------------------------
@@ -417,7 +457,8 @@ def test_what_is_no_longer_needed_is_forgotten() -> None:
     Watermark.objects.update(updated_at=timezone.now() - timedelta(days=2))
     SampleKey.objects.update(at=timezone.now() - timedelta(days=2))
     services.maintain_partitions()
-    assert [mark.epoch for mark in Watermark.objects.all()] == [9]  # the highest says who is fenced
+    receipts.forget()
+    assert [mark.epoch for mark in Watermark.objects.all()] == [9]
     assert not SampleKey.objects.exists()
 
 

@@ -4,6 +4,7 @@ from datetime import UTC, datetime, timedelta
 
 from django.utils import timezone
 
+from bus import leases
 from claytom_agent.messages import Presence, State
 from holding.models import Seat, Unit
 from holding.tests.factories import make_holding
@@ -55,20 +56,26 @@ def make_report(
     )
 
 
+def give_lease(division: str, epoch: int, host: str = HOST, *, ago: timedelta = timedelta(seconds=1)) -> None:
+    """Let a host have been given the lease of a division, so long ago."""
+    leases.note(leases=[leases.Lease(division, epoch, host, timezone.now() - ago)])
+
+
 def bring_to_life(*units: str, epoch: int = 5) -> None:
     """Let a full report of every division of the units (all without any) arrive."""
     divisions = DivisionState.objects.values_list("division__key", flat=True)
     if units:
         divisions = divisions.filter(division__unit__slug__in=units)
+    for key in divisions:
+        give_lease(key, epoch)
     observing.observe(reports=[make_report(key, epoch=epoch) for key in divisions], roster=observing.Roster())
 
 
 def report(division: str, **changes: object) -> observing.Observed:
-    """Let one report of a division arrive."""
-    return observing.observe(
-        reports=[make_report(division, **changes)],  # type: ignore[arg-type]  # passed on as given
-        roster=observing.Roster(),
-    )
+    """Let one report of a division arrive, of a host that was given the lease of that epoch."""
+    made = make_report(division, **changes)  # type: ignore[arg-type]  # passed on as given
+    give_lease(division, made.epoch, made.host)
+    return observing.observe(reports=[made], roster=observing.Roster())
 
 
 def silence(*divisions: str, seconds: int = 120) -> None:

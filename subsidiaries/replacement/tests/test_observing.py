@@ -100,7 +100,8 @@ def _renamed(division: str) -> Presence:
 def test_agents_of_unknown_codes_in_a_report_are_ignored() -> None:
     report("pricing.1", only=("op-0031",))
     stray = Presence(
-        ts=datetime.now(UTC), subsidiary="pricing", host="x", division="pricing.1", epoch=5, observed_generation=1,
+        ts=datetime.now(UTC), subsidiary="pricing", host="host-a", division="pricing.1", epoch=5,
+        observed_generation=1,
         total=1, counts={}, full=False, agents=[("op-9999-g1", "idle", 0, 0), ("rubbish", "idle", 0, 0)],
     )  # fmt: skip
     observing.observe(reports=[stray], roster=observing.Roster())
@@ -133,6 +134,8 @@ def test_a_state_event_of_a_past_generation_or_a_fenced_epoch_changes_nothing() 
     bring_to_life("pricing", epoch=9)
     assert observing.note_states(reports=[_event("org.claytom.pricing.operator.op-0031-g2", epoch=9)]) == {}
     assert observing.note_states(reports=[_event("org.claytom.pricing.operator.op-0031-g1", epoch=8)]) == {}
+    assert observing.note_states(reports=[_event("org.claytom.pricing.operator.op-0031-g1", epoch=0)]) == {}
+    assert observing.note_states(reports=[_event("org.claytom.pricing.operator.op-0031-g1", epoch=10**9)]) == {}
     assert live("pricing") == 35
     failed = observing.note_states(reports=[_event("org.claytom.pricing.operator.op-0031-g1", epoch=9)])
     assert [len(seats) for seats in failed.values()] == [1]

@@ -28,6 +28,7 @@ from subsidiaries.replacement.models import (
 )
 from subsidiaries.replacement.tests.factories import (
     bring_to_life,
+    give_lease,
     make_report,
     make_staffed_holding,
     report,
@@ -233,10 +234,14 @@ def test_a_host_that_lags_behind_the_manifest_gets_the_hint_again(pricing: Unit)
 
 
 def test_a_host_that_says_hello_gets_its_terms_and_a_late_one_is_refused(pricing: Unit) -> None:
+    give_lease("pricing.1", 49)
+    give_lease("pricing.1", 50, "host-b")
     terms = services.welcome(division="pricing.1", host="host-b", epoch=50)
     assert terms["epoch"] == 50
     assert terms["manifest_generation"] == 1
     assert services.welcome(division="pricing.1", host="host-a", epoch=49)["code"] == "fenced"
+    assert services.welcome(division="pricing.1", host="host-a", epoch=50)["code"] == "not-the-holder"
+    assert services.welcome(division="pricing.1", host="host-b", epoch=10**12)["code"] == "unknown-epoch"
     assert services.welcome(division="no.1", host="host-a", epoch=49)["code"] == "unknown-division"
     assert DivisionState.objects.get(division__key="pricing.1").host == "host-b"
 
