@@ -14,6 +14,7 @@ from nats.aio.msg import Msg
 
 from audit import services as audit
 from bus import counters, feeds, pull
+from bus.delivery import deliver_once
 from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
 from bus.fastpath import FastPath
@@ -25,6 +26,7 @@ log = logging.getLogger("bus.process")
 
 RELAY_PAUSE_S = 0.15
 SEAL_PAUSE_S = 0.5
+DUE_PAUSE_S = 0.5
 BACKOFF_S = (0.2, 5.0)
 INBOX = "_INBOX_portal"
 
@@ -35,6 +37,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
     parts: list[Awaitable[None]] = [
         _keep_streams(bus, stop),
         _relay(bus, stop),
+        _deliver(bus, stop),
         _seal(stop),
         _answer(bus, stop),
         pull.run(feeds.registered("bus"), nats_url, stop),
@@ -127,6 +130,17 @@ def _relay_step(bus: Bus, loop: asyncio.AbstractEventLoop) -> int:
     sent = relay_once(bus, loop)
     counters.add("claytom_outbox_sent_total", sent)
     return sent
+
+
+async def _deliver(bus: Bus, stop: asyncio.Event) -> None:
+    """Deliver directed messages: by two threads, so that agents that do not answer hold up half at most."""
+    step = partial(deliver_once, bus, asyncio.get_running_loop())
+    with ThreadPoolExecutor(3, "deliver") as executor:
+        await asyncio.gather(
+            _repeat("delivery", step, RELAY_PAUSE_S, stop, executor),
+            _repeat("delivery", step, RELAY_PAUSE_S, stop, executor),
+            _repeat("delivery of turns", partial(step, turns=True), DUE_PAUSE_S, stop, executor),
+        )
 
 
 async def _seal(stop: asyncio.Event) -> None:
