@@ -13,10 +13,11 @@ from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
+from bus import mailbox
 from bus import services as bus
 from holding import clock
 from holding import services as holding
-from holding.models import Unit
+from holding.models import Agent, Unit
 from subsidiaries.replacement import caps, incidents, observing
 from subsidiaries.replacement.models import (
     STALE_AFTER,
@@ -202,6 +203,7 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
         generation=F("generation") + 1, state=SeatState.State.STARTING, since=now, missed=0, done=0
     )
     observing.recount(division_ids={item.seat.division_id for item in appointments})
+    mailbox.succeed(successions=[mailbox.Succession(item.old.subject, item.new.subject) for item in appointments])
     bus.publish_many(messages=[_replace_message(unit, item, by_seat[item.seat.pk]) for item in appointments])
     return len(appointments)
 
@@ -307,8 +309,12 @@ def _hint_laggards(heard: Sequence[DivisionState], now: datetime) -> None:
 # --- hosts ------------------------------------------------------------------------------------------------
 
 
+@transaction.atomic
 def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
-    """Note which host runs a division from now on, and return its terms; a refusal for a lower epoch."""
+    """Note which host runs a division from now on, and return its terms; a refusal for a lower epoch.
+
+    The terms repeat what is open in the mailboxes of the division's agents.
+    """
     state = DivisionState.objects.select_related("division").filter(division__key=division).first()
     if state is None:
         return {"code": "unknown-division", "retry_after_s": 30}
@@ -320,7 +326,14 @@ def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
         "manifest_generation": state.division.manifest_generation,
         "kpi_interval_s": holding.SETTINGS["kpi_interval_s"],
         "presence_interval_s": holding.SETTINGS["presence_interval_s"],
+        "open": mailbox.open_mail(addresses=_addresses(state)),
     }
+
+
+def _addresses(state: DivisionState) -> list[str]:
+    """Return the subjects of a division's agents."""
+    office = Agent.objects.in_office().filter(seat__division_id=state.pk)
+    return list(office.values_list("subject", flat=True))
 
 
 def farewell(*, division: str, epoch: int) -> None:
