@@ -95,23 +95,29 @@ def deliver_once(bus: Bus, loop: asyncio.AbstractEventLoop, *, turns: bool = Fal
     Runs in a thread of its own; `loop` is where `bus` lives. Without a line to NATS nothing is claimed. `turns`
     are asked for apart, since the others of a batch would wait for them.
     """
-    expired = _expire()
     letters = _claim(turns) if bus.connected else []
     if letters:
         asyncio.run_coroutine_threadsafe(_ask_all(bus, letters), loop).result(timeout=60)
         _write_down(letters)
-    return expired + sum(bool(letter.state) for letter in letters)
+    return sum(bool(letter.state) for letter in letters)
 
 
 def _claim(turns: bool) -> list[Claimed]:
     claim = TURN_S + CLAIM_S - ANSWER_S if turns else CLAIM_S
-    parameters: dict[str, Any] = {"claim": claim, "late": LAST_LOOK_S, "batch": BATCH, "turn": turns, "turns": sorted(TURNS)}
+    parameters: dict[str, Any] = {
+        "claim": claim,
+        "late": LAST_LOOK_S,
+        "batch": BATCH,
+        "turn": turns,
+        "turns": sorted(TURNS),
+    }
     with connection.cursor() as cursor:
         cursor.execute(CLAIM, parameters)
         return [Claimed(*row) for row in cursor.fetchall()]
 
 
-def _expire() -> int:
+def expire_once() -> int:
+    """Let expire what has no answer and no time left; return how many. Needs nothing but the database."""
     with connection.cursor() as cursor:
         cursor.execute(EXPIRE, [EXPIRY_S])
         expired = int(cursor.rowcount)

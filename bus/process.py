@@ -14,7 +14,7 @@ from nats.aio.msg import Msg
 
 from audit import services as audit
 from bus import counters, feeds, pull
-from bus.delivery import deliver_once
+from bus.delivery import deliver_once, expire_once
 from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
 from bus.fastpath import FastPath
@@ -33,8 +33,10 @@ INBOX = "_INBOX_portal"
 
 async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Each part survives the database and NATS being away."""
+    expiring = asyncio.ensure_future(_expire(stop))  # time passes without NATS, too
     bus = await Bus.connect(nats_url, name="portal:bus", inbox_prefix=INBOX)
     parts: list[Awaitable[None]] = [
+        expiring,
         _keep_streams(bus, stop),
         _relay(bus, stop),
         _deliver(bus, stop),
@@ -130,6 +132,11 @@ def _relay_step(bus: Bus, loop: asyncio.AbstractEventLoop) -> int:
     sent = relay_once(bus, loop)
     counters.add("claytom_outbox_sent_total", sent)
     return sent
+
+
+async def _expire(stop: asyncio.Event) -> None:
+    with ThreadPoolExecutor(1, "expire") as executor:
+        await _repeat("expiry", expire_once, DUE_PAUSE_S, stop, executor)
 
 
 async def _deliver(bus: Bus, stop: asyncio.Event) -> None:
