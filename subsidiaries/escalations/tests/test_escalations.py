@@ -72,7 +72,6 @@ def officers(holding: None) -> None:
 # --- what agents report ------------------------------------------------------------------------------------
 
 
-@pytest.mark.usefixtures("holding")
 def test_the_rule_that_hosts_follow_is_the_chain_of_command() -> None:
     """For every seat of a subsidiary at full size."""
     make_holding(agents=1500, subsidiaries=("pricing", "tax", "cloud"))
@@ -150,9 +149,17 @@ def test_nobody_writes_into_the_escalation_of_another_unit() -> None:
     assert list(Step.objects.values_list("level", flat=True)) == ["holding"]
 
 
-def raw(subject: str, body: dict[str, Any], *, kind: str = "escalation.raise", id: str = "m1", seq: int = 1) -> Raw:
+def raw(
+    subject: str,
+    body: dict[str, Any],
+    *,
+    kind: str = "escalation.raise",
+    id: str = "m1",
+    seq: int = 1,
+    source: str = "portal/test",
+) -> Raw:
     headers = (
-        f"NATS/1.0\r\nce-type: org.claytom.{kind}.v1\r\nce-source: {body.get('agent', 'portal/test')}\r\n"
+        f"NATS/1.0\r\nce-type: org.claytom.{kind}.v1\r\nce-source: {body.get('agent', source)}\r\n"
         f"Nats-Msg-Id: {id}\r\n\r\n"
     )
     return Raw(subject.encode(), headers.encode(), json.dumps(body).encode(), seq, "CT_CORP")
@@ -193,7 +200,7 @@ def corporate(kind: str) -> list[Raw]:
     ).order_by("id")
     return [
         raw(row.subject, json.loads(bytes(row.payload)), kind=kind.removeprefix("org.claytom.").removesuffix(".v1"),
-            id=row.dedup)
+            id=row.dedup, source=row.headers["ce-source"])
         for row in rows
     ]  # fmt: skip
 
