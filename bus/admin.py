@@ -5,7 +5,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from bus.models import Counter, HandledMessage, Lease, OutboxMessage, QuarantinedMessage, Watermark
+from bus.models import (
+    Counter,
+    DirectedMessage,
+    HandledMessage,
+    Lease,
+    OutboxMessage,
+    QuarantinedMessage,
+    Watermark,
+)
 
 SHOWN = 32_768  # characters of a body
 
@@ -30,6 +38,31 @@ class OutboxMessageAdmin(admin.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[OutboxMessage]:
         """Return messages without their payloads, which a list does not show."""
         return super().get_queryset(request).defer("payload")
+
+
+@admin.register(DirectedMessage)
+class DirectedMessageAdmin(admin.ModelAdmin):
+    """Messages to single agents, and what became of them."""
+
+    permission = "bus.view"
+    list_display = ("id", "address", "type", "key", "state", "code", "attempts", "created_at", "deadline", "error")
+    list_filter = ("state", "type")
+    search_fields = ("key__exact", "address__exact")
+    ordering = ("-id",)
+    fields = (
+        "id", "key", "address", "type", "source", "epoch", "text", "created_at", "not_before", "deadline",
+        "attempts", "next_try_at", "error", "state", "code", "reason", "settled_at",
+    )  # fmt: skip
+    readonly_fields = ("text",)
+
+    @admin.display(description=_("body"))
+    def text(self, message: DirectedMessage) -> str:
+        """Return the body as text."""
+        return bytes(message.body).decode("utf-8", "replace")[:SHOWN]
+
+    def get_queryset(self, request: HttpRequest) -> QuerySet[DirectedMessage]:
+        """Return messages without their bodies, which a list does not show."""
+        return super().get_queryset(request).defer("body")
 
 
 @admin.register(HandledMessage)

@@ -141,7 +141,7 @@ def dispatch(raws: Sequence[Raw]) -> None:
             if isinstance(item, Message) and item.type in _handlers and arrival.new
             if not arrival.stale or item.type in _takes_stale
         ]
-        for type, group in groupby(_unhandled(messages), key=lambda message: message.type):
+        for type, group in groupby(unhandled(messages, consumer=CONSUMER), key=lambda message: message.type):
             _handlers[type](list(group))
 
 
@@ -151,14 +151,17 @@ def _checked(item: Message | Rejected) -> Message | Rejected:
     return item
 
 
-def _unhandled(messages: Sequence[Message]) -> Iterator[Message]:
-    """Note the messages' ids as handled, and return those that were not yet (a message without id always is)."""
+def unhandled(messages: Sequence[Message], *, consumer: str) -> Iterator[Message]:
+    """Note the messages' ids as handled by the consumer, in the caller's transaction; return those that were not.
+
+    A message without an id never was.
+    """
     named = {message.id: message for message in messages if message.id}
     known = set(
-        HandledMessage.objects.filter(consumer=CONSUMER, message_id__in=named).values_list("message_id", flat=True)
+        HandledMessage.objects.filter(consumer=consumer, message_id__in=named).values_list("message_id", flat=True)
     )
     HandledMessage.objects.bulk_create(
-        [HandledMessage(consumer=CONSUMER, message_id=id) for id in named if id not in known],
+        [HandledMessage(consumer=consumer, message_id=id) for id in named if id not in known],
         ignore_conflicts=True,
     )
     seen: set[str] = set()

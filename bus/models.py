@@ -1,8 +1,8 @@
-"""What the bus keeps in the database: messages to send, messages already handled, messages refused."""
+"""What the bus keeps in the database: messages to send, mail of agents, messages handled, messages refused."""
 
 import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ClassVar
 
 from django.db import connection, models
 from django.db.models import Q
@@ -34,6 +34,60 @@ class OutboxMessage(models.Model):
 
     def __str__(self) -> str:
         return f"{self.subject} {self.dedup}"
+
+
+class DirectedMessage(models.Model):
+    """A message to one agent. It is in the mailbox until it is answered, or until its deadline (`bus.mailbox`)."""
+
+    # The holding stands above the bus: the unit is its number, without a key. Row-level security: holding, 0005.
+    UNIT: ClassVar[str] = "unit_id"
+
+    class State(models.TextChoices):
+        OPEN = "open", _("open")
+        ACCEPTED = "accepted", _("accepted")
+        REJECTED = "rejected", _("rejected")
+        EXPIRED = "expired", _("expired")
+        WITHDRAWN = "withdrawn", _("withdrawn")
+
+    id = models.BigAutoField(primary_key=True)
+    key = models.CharField(_("message id"), max_length=120, unique=True)
+    unit_id = models.BigIntegerField(_("unit"))
+    address = models.CharField(_("agent"), max_length=120)
+    type = models.CharField(_("type"), max_length=80)
+    source = models.CharField(_("source"), max_length=200)
+    body = models.BinaryField(_("body"))
+    epoch = models.BigIntegerField(_("epoch"), null=True)  # set: only the agent under this epoch may take it
+    created_at = models.DateTimeField(_("created at"))
+    not_before = models.DateTimeField(_("not before"))
+    deadline = models.DateTimeField(_("deadline"))
+    attempts = models.PositiveIntegerField(_("attempts"), default=0)
+    next_try_at = models.DateTimeField(_("next attempt"))
+    error = models.CharField(_("last error"), max_length=200, blank=True)
+    state = models.CharField(_("state"), max_length=9, choices=State, default=State.OPEN)
+    code = models.CharField(_("code of the answer"), max_length=60, blank=True)
+    reason = models.CharField(_("reason"), max_length=500, blank=True)
+    settled_at = models.DateTimeField(_("settled at"), null=True)
+
+    class Meta:
+        verbose_name = _("directed message")
+        verbose_name_plural = _("directed messages")
+        constraints = [
+            models.CheckConstraint(
+                condition=Q(state="open", settled_at=None) | (~Q(state="open") & Q(settled_at__isnull=False)),
+                name="directed_settled",
+            ),
+            models.CheckConstraint(condition=Q(not_before__lte=models.F("deadline")), name="directed_has_time"),
+        ]
+        indexes = [
+            models.Index(fields=["next_try_at"], name="directed_due", condition=Q(state="open")),
+            models.Index(fields=["address", "id"], name="directed_open", condition=Q(state="open")),
+            models.Index(fields=["deadline"], name="directed_deadline", condition=Q(state="open")),
+            models.Index(fields=["address", "-id"], name="directed_of_agent"),
+            models.Index(fields=["unit_id", "-id"], name="directed_of_unit"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.address} {self.key}"
 
 
 class HandledMessage(models.Model):

@@ -15,6 +15,7 @@ from nats.aio.msg import Msg
 from audit import services as audit
 from bus import counters, feeds, pull
 from bus.credentials.keystore import ACCOUNT
+from bus.delivery import deliver_once, expire_once
 from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
 from bus.fastpath import FastPath
@@ -29,6 +30,7 @@ log = logging.getLogger("bus.process")
 
 RELAY_PAUSE_S = 0.15
 SEAL_PAUSE_S = 0.5
+DUE_PAUSE_S = 0.5
 BACKOFF_S = (0.2, 5.0)
 INBOX = "_INBOX_portal"
 INBOXES = "_INBOX"
@@ -37,11 +39,14 @@ INBOXES = "_INBOX"
 
 async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
     """Work until `stop` is set. Each part survives the database and NATS being away."""
+    expiring = asyncio.ensure_future(_expire(stop))  # time passes without NATS, too
     bus = await Bus.connect(nats_url, name="portal:bus", inbox_prefix=INBOX)
     BOOK.use(bus)
     parts: list[Awaitable[None]] = [
+        expiring,
         _keep_streams(bus, stop),
         _relay(bus, stop),
+        _deliver(bus, stop),
         _seal(stop),
         _answer(bus, stop),
         _receipt(bus, stop),
@@ -147,6 +152,22 @@ async def _receipt(bus: Bus, stop: asyncio.Event) -> None:
     receipts = Receipts(bus, asyncio.get_running_loop())
     with ThreadPoolExecutor(1, "receipts") as executor:
         await _repeat("receipts", receipts.step, EVERY_S, stop, executor)
+
+
+async def _expire(stop: asyncio.Event) -> None:
+    with ThreadPoolExecutor(1, "expire") as executor:
+        await _repeat("expiry", expire_once, DUE_PAUSE_S, stop, executor)
+
+
+async def _deliver(bus: Bus, stop: asyncio.Event) -> None:
+    """Deliver directed messages: by two threads, so that agents that do not answer hold up half at most."""
+    step = partial(deliver_once, bus, asyncio.get_running_loop())
+    with ThreadPoolExecutor(3, "deliver") as executor:
+        await asyncio.gather(
+            _repeat("delivery", step, RELAY_PAUSE_S, stop, executor),
+            _repeat("delivery", step, RELAY_PAUSE_S, stop, executor),
+            _repeat("delivery of turns", partial(step, turns=True), DUE_PAUSE_S, stop, executor),
+        )
 
 
 async def _seal(stop: asyncio.Event) -> None:

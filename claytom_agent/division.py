@@ -23,11 +23,15 @@ from claytom_agent.client import (
     event_headers,
     iso,
 )
+from claytom_agent.escalation import Escalator, Matter, superiors
+from claytom_agent.inbox import Actions, Inbox
 from claytom_agent.leases import Lease
 from claytom_agent.lines import Lines
 from claytom_agent.manifest import Manifest, ManifestError, Settings, covers, decode_manifest
 from claytom_agent.messages import (
     PROTOCOL,
+    Answer,
+    EscalationResolve,
     Goodbye,
     Hello,
     Order,
@@ -39,7 +43,8 @@ from claytom_agent.messages import (
     decode,
     encode,
 )
-from claytom_agent.roster import Roster
+from claytom_agent.offers import AgentReporter, Offers
+from claytom_agent.roster import Roster, Transition
 from claytom_agent.spool import Spool
 from claytom_agent.subjects import DivisionKey, command, parse_division_key
 from claytom_agent.timers import Job, Timers
@@ -89,6 +94,10 @@ class Division:
         self._timers = Timers()
         self.roster = Roster(self.key.unit, self._timers, around.policy, self._transition)
         self._head = presence.PresenceHead(self.key.unit, around.host, lease.key, lease.epoch)
+        self._offers = Offers(self.roster, self._head, self._spool)
+        self._escalator = Escalator(self._bus, self._head, self._spool, self._offers.spawn)
+        self.inbox = Inbox(lease.epoch, Actions(self._offers.take, self._offers.cancel, self._resolve))
+        self.roster.reporter = lambda agent: AgentReporter(agent, self._raise)
         self._tasks: list[asyncio.Task[None]] = []
         self._flush_due = False
         self._delta_due = False
@@ -116,6 +125,7 @@ class Division:
         for task in self._tasks:
             task.cancel()
         self.roster.close()
+        self._offers.close()
         self._around.spool.forget(self.lease.key, self.lease.epoch)
 
     def _log_death(self, task: "asyncio.Task[None]") -> None:
@@ -246,6 +256,7 @@ class Division:
     def _flush_transitions(self) -> None:
         self._flush_due = False
         pending = self.roster.transitions
+        self._escalate_failures(pending)
         builders = [presence.state_builder(self._head, t.agent, t.before, t.after, t.reason) for t in pending]
         if self._spool(presence.STATE_STREAM, builders):
             pending.clear()
@@ -253,6 +264,43 @@ class Division:
         else:
             self._flush_due = True
             self._timers.after(1.0, self._flush_transitions)
+
+    # -- escalation -----------------------------------------------------------------------------------------
+
+    def _escalate_failures(self, transitions: list[Transition]) -> None:
+        """Ask the superiors about agents that restarts did not mend; in a degraded division once, for all."""
+        failed = [one for one in transitions if one.after == "failed"]
+        if self.roster.degraded:
+            failed = failed[:1]
+        for one in failed:
+            agent = one.agent
+            if self.roster.degraded:
+                matter = Matter(
+                    f"degraded-{self.lease.key}-{self.lease.epoch}",
+                    agent.subject,
+                    "critical",
+                    f"division {self.lease.key} is degraded, nobody is restarted: {one.reason}",
+                    "its cause mended, then the division given to a host anew",
+                )
+            else:
+                matter = Matter(
+                    f"failed-{self.key.unit}-{agent.id}",
+                    agent.subject,
+                    "high",
+                    f"{agent.id} failed: {one.reason}",
+                    "a new agent for the seat",
+                )
+            self._raise(agent, matter)
+
+    def _raise(self, agent: Agent, matter: Matter) -> None:
+        if self.manifest is not None:
+            self._escalator.begin(matter, superiors(self.manifest, agent.key))
+
+    def _resolve(self, agent: Agent, decision: EscalationResolve) -> Answer:
+        """Hand a decision to the agent: to its next run, which for a failed agent begins now."""
+        given = {"escalation": decision.id, "decision": decision.decision, "input": decision.input}
+        again = self.roster.decided(agent, given)
+        return Answer("accepted", "restarted" if again else "noted")
 
     def _spool(self, stream: str, builders: list[Build]) -> bool:
         if self._stopped:
@@ -339,6 +387,10 @@ class Division:
             presence_interval_s=answer.presence_interval_s or settings.presence_interval_s,
             presence_full_s=settings.presence_full_s,
         )
+        agents = {agent.subject: agent for agent in self.roster.agents.values()} if answer.open else {}
+        for letter in answer.open:
+            if letter.address in agents:
+                self.inbox.told_again(agents[letter.address], letter)
         return None
 
     def _refusal(self, data: bytes) -> float:

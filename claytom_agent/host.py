@@ -6,7 +6,7 @@ import logging
 import os
 import resource
 import socket
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final
@@ -320,23 +320,26 @@ class Host:
         if not message.reply.startswith(INBOXES):
             return  # whoever asks may name any subject for the answer, and we may publish on many
         _, _, unit, place, last = split_subject(message.subject)
-        answer = self._answer(unit, place, last, (message.headers or {}).get("ce-type"))
+        answer = self._answer(unit, place, last, message.headers or {}, message.data)
         if answer is not None:
             with contextlib.suppress(Disconnected):
                 await self.lines.of(split_subject(message.subject)[2]).publish(message.reply, answer)
 
-    def _answer(self, unit: str, place: str, last: str, kind: str | None) -> bytes | None:
+    def _answer(self, unit: str, place: str, last: str, headers: Mapping[str, str], data: bytes) -> bytes | None:
         """Answer a request to an address; None when it is another host's to answer."""
+        kind = headers.get("ce-type", "")
         found = self._find(unit, place, last)
         if found is None:
             return None
         division, agent = found
         if agent is None:
             return encode({"error": "404 no-such-agent"})
-        if kind in (None, ce_type("agent.ping")):
+        if kind in ("", ce_type("agent.ping")):
             return encode(division.pong(agent))
         if kind == ce_type("duty.ask") and unit == CORPORATE:
             return encode(duty_answer(agent))
+        if division.inbox.knows(kind):
+            return division.inbox.take(agent, kind, data, headers)
         return encode({"error": "400 unknown-type"})
 
     def _find(self, unit: str, place: str, last: str) -> tuple[Division, Agent | None] | None:

@@ -9,7 +9,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from claytom_agent.agents import LIVE_STATES, Agent, AgentGroup, RestartPolicy, make_group
 from claytom_agent.manifest import Manifest, SeatSpec, expand
@@ -17,7 +17,7 @@ from claytom_agent.messages import Desired, State
 from claytom_agent.presence import REPORTED_STATES, Entry, count_states
 from claytom_agent.timers import Timers
 from claytom_agent.workers import make_worker
-from claytom_agent.workers.base import Context, Item, Output, Worker, WorkerError
+from claytom_agent.workers.base import UNHEARD, Context, Item, Output, Reporter, Worker, WorkerError
 
 log = logging.getLogger("claytom_agent.roster")
 
@@ -59,6 +59,9 @@ class Roster:
     gone: list[Entry] = field(default_factory=list)
     transitions: list[Transition] = field(default_factory=list)
     degraded: bool = False
+    reporter: Callable[[Agent], Reporter] = lambda _agent: UNHEARD
+    """To whom a run of the agent reports; a run that never waits has nobody."""
+    _inputs: dict[int | str, Any] = field(default_factory=dict)
     _counts: dict[str, int] | None = None
     _recent_crashes: dict[int | str, float] = field(default_factory=dict)
     _runs: dict[int | str, "asyncio.Task[None]"] = field(default_factory=dict)
@@ -138,9 +141,24 @@ class Roster:
     async def _run(self, agent: Agent, worker: Worker, now: float) -> Output:
         if agent.broken:
             raise WorkerError("fault injected")
-        subject = agent.subject
-        context = Context(subject, self.unit, agent.group.role, agent.seed, now)
-        return await worker.run(Item(subject, "shift"), context)
+        item = Item(agent.subject, "shift", self._inputs.pop(agent.key, None))
+        return await worker.run(item, self.context(agent, item, now))
+
+    def context(self, agent: Agent, item: Item, now: float) -> Context:
+        """Return what a run of the agent may know."""
+        reporter = UNHEARD if agent.group.worker.inline else self.reporter(agent)
+        role = agent.group.role
+        return Context(agent.subject, self.unit, role, agent.seed, now, item=item, reporter=reporter)
+
+    def decided(self, agent: Agent, decision: Any) -> bool:
+        """Give the agent's next run a decision as its input; a failed agent is tried again. Say whether it was."""
+        self._inputs[agent.key] = decision
+        if agent.state != "failed" or agent.desired != "run":
+            return False
+        agent.crashes = None
+        self.set_state(agent, "starting", "decided by its superior")
+        self.timers.soon(lambda: self.run_all([agent]))
+        return True
 
     def _finished(self, agent: Agent, output: Output) -> None:
         agent.tick = time.monotonic()
@@ -235,6 +253,7 @@ class Roster:
         self._stop_run(agent)
         self.changed.pop(agent.key, None)
         self._outputs.pop(agent.key, None)
+        self._inputs.pop(agent.key, None)
         self._recent_crashes.pop(agent.key, None)
         agent.desired = "retired"
         agent.state = "retired"

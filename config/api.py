@@ -5,6 +5,7 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from rest_framework.routers import SimpleRouter
 
 from audit.api import LedgerViewSet
+from bus.api import DirectedMessageViewSet
 from holding.api import SeatViewSet, UnitViewSet
 from iam.access.api import BindingViewSet, PersonViewSet
 from iam.access.api_accounts import AccountViewSet, OwnTokenViewSet, TokenViewSet
@@ -25,6 +26,7 @@ from iam.authority.api import (
     VersionViewSet,
 )
 from portal.api import AsyncApiView, MessageSchemaView, NotFoundView, OverviewView
+from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
 
@@ -41,6 +43,8 @@ router.register("seats", SeatViewSet, basename="seat")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
+router.register("messages", DirectedMessageViewSet, basename="message-api")
+router.register("escalations", EscalationViewSet, basename="escalation-api")
 router.register("ledger", LedgerViewSet, basename="ledger")
 router.register("iam/bindings", BindingViewSet, basename="binding")
 router.register("iam/roles", RoleViewSet, basename="access-role")

@@ -70,6 +70,7 @@ HTTPS = urlsplit(PORTAL_URL).scheme == "https"
 INSTALLED_APPS = [
     "portal",
     "deployment",
+    "subsidiaries.escalations",
     "subsidiaries.replacement",
     "subsidiaries.performance",
     "iam.authority",
@@ -212,6 +213,11 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "arp-ensure": {
         "task": "subsidiaries.replacement.tasks.arp_tick",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "escalations": {
+        "task": "subsidiaries.escalations.tasks.escalations_tick",
         "schedule": 10.0,
         "options": {"expires": 10},
     },

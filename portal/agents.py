@@ -10,6 +10,8 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from audit.models import LedgerEntry
+from bus.mailbox import letters_to, type_name
+from bus.models import DirectedMessage
 from holding import scope
 from holding.models import SUBJECT_ROOT, Agent, BlueprintVersion, Body, Incumbency, Role, Seat, Unit
 from subsidiaries.performance.models import KpiLatest
@@ -124,12 +126,14 @@ class Profile:
     claim: KpiLatest | None
     history: list[Incumbency]
     replacements: list[Replacement]
+    letters: list[tuple[str, DirectedMessage]]
+    """The last directed messages to it, each with the name of its type."""
     ledger: list[LedgerEntry] | None
     """What the ledger says of the seat; None to whoever may not read it."""
 
 
 def profile(agent: Agent, *, now: datetime) -> Profile:
-    """Read the page of an agent found by `find` (seven queries)."""
+    """Read the page of an agent found by `find` (eight queries)."""
     seat = agent.seat
     superior = (
         Seat.objects.select_related("unit", "body", "role").filter(pk=seat.reports_to_id).first()
@@ -162,6 +166,7 @@ def profile(agent: Agent, *, now: datetime) -> Profile:
             .select_related("seat__unit", "seat__body", "unit", "old_agent", "new_agent")
             .order_by("-pk")[:HISTORY]
         ),
+        letters=[(type_name(one.type), one) for one in letters_to(address=agent.subject)[:HISTORY]],
         ledger=_ledger_of(seat),
     )
 

@@ -8,6 +8,8 @@ from django.utils import timezone
 
 from holding.models import Unit
 from portal.activity import Feed, feed
+from portal.escalations import Count as Waiting
+from portal.escalations import counts, total
 from portal.figures import DAY, Staffing, share, staffing
 from portal.kpis import KPIS, NOW, Cell, cells, holding_means
 from subsidiaries.performance.models import KpiMinute, Means
@@ -68,6 +70,7 @@ class Overview:
     replaced: int
     waiting: int
     incidents: list[Incident]
+    escalations: Waiting
     means: Means | None
     feed: Feed
 
@@ -84,7 +87,7 @@ class Overview:
 
 
 def overview(*, sort: str = "worst", descending: bool = False) -> Overview:
-    """Read the overview: nine queries whatever the number of agents. `sort` is one of `SORTS`."""
+    """Read the overview: ten queries whatever the number of agents. `sort` is one of `SORTS`."""
     as_of = timezone.now()
     units = list(Unit.objects.select_related("sector").order_by("position"))
     staffed = staffing(now=as_of)
@@ -116,6 +119,7 @@ def overview(*, sort: str = "worst", descending: bool = False) -> Overview:
         replaced=sum(row.replaced for row in rows),
         waiting=sum(row.waiting for row in rows),
         incidents=incidents,
+        escalations=total(counts(at=as_of).values()),
         means=means,
         feed=feed(limit=FEED, units={unit.pk: unit for unit in units}),
     )

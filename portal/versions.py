@@ -16,8 +16,8 @@ APPROVAL_STEP = 20
 APPROVALS_OF = "approvals:"
 
 # What a unit's page depends on besides KPIs: live agents, divisions heard of, replacements and how many of them
-# are not live yet, incidents and how many of them are open. About 900 rows of the census, 181 divisions; the rest
-# comes from the ends of indexes.
+# are not live yet, incidents and how many of them are open, escalations that wait. About 900 rows of the census,
+# 181 divisions; the rest comes from the ends of indexes.
 UNITS = """
     with heard as (
         select d.unit_id, count(*) as divisions
@@ -30,14 +30,21 @@ UNITS = """
     ), incident as (
         select unit_id, max(id) as last, count(*) filter (where closed_at is null) as open
           from replacement_incident group by 1
+    ), escalation as (
+        select unit_id, count(*) as open, count(*) filter (where state = 'taken') as taken,
+               count(*) filter (where due_at < now()) as late
+          from escalations_escalation where state in ('raised', 'taken') group by 1
     )
     select u.slug, census.live, heard.divisions, waiting.seats, incident.last, incident.open,
-           (select max(id) from replacement_replacement r where r.unit_id = u.id)
+           (select max(id) from replacement_replacement r where r.unit_id = u.id),
+           escalation.open, escalation.taken, escalation.late,
+           (select max(id) from escalations_escalation e where e.unit_id = u.id)
       from holding_unit u
       left join heard on heard.unit_id = u.id
       left join census on census.unit_id = u.id
       left join waiting on waiting.unit_id = u.id
       left join incident on incident.unit_id = u.id
+      left join escalation on escalation.unit_id = u.id
      order by u.position
 """
 WHOLE = """

@@ -14,11 +14,13 @@ from django.db.models import Model
 from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
+from bus.models import DirectedMessage
 from holding.models import Unit
 from holding.scope import VIEW
 from iam.access.models import AccessReview, EmergencyAccess, Invitation
 from iam.authority.models import Appointment, Delegation, Interest, Substitution
 from portal.agents import address
+from subsidiaries.escalations.models import Escalation
 from tests.access_rules import CLOSED, KEPT, LISTS, ROUTES, SEEN, Rule
 from tests.planted import Planted
 from tests.principals import OWN, UNITS
@@ -64,6 +66,16 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
     "children": lambda planted, slug: [
         {"kind": "unit", "key": slug},
         *({"kind": "seat", "key": str(seat.pk)} for seat in planted[slug].seats),
+    ],
+    **dict.fromkeys(
+        (
+            "escalation", "take-escalation", "assign-escalation", "resolve-escalation", "escalation-api-detail",
+            "escalation-api-take", "escalation-api-assign", "escalation-api-resolve",
+        ),
+        lambda planted, slug: [{"pk": one.pk} for one in Escalation.objects.filter(unit=planted[slug].unit)],
+    ),
+    "message-api-detail": lambda planted, slug: [
+        {"pk": one.pk} for one in DirectedMessage.objects.filter(unit_id=planted[slug].unit.pk)
     ],
     "unit-detail": lambda planted, slug: [{"slug": slug}],
     "seat-detail": lambda planted, slug: [{"pk": seat.pk} for seat in planted[slug].seats],
@@ -192,7 +204,11 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     ],
     "object": lambda planted, slug: [f"unit/{slug}", f"seat/{planted[slug].seats[1]}"],
     "role": lambda planted, slug: ["c-suite" if planted[slug].parent else "operator", "supervisor"],
-    "state": lambda planted, slug: ["idle", "replaced", "unknown", "pending", "rejected"],
+    "state": lambda planted, slug: ["idle", "replaced", "unknown", "pending", "rejected", "taken", "all"],
+    "severity": lambda planted, slug: ["critical"],
+    "overdue": lambda planted, slug: ["true"],
+    "agent": lambda planted, slug: [planted[slug].agents[-1].subject],
+    "type": lambda planted, slug: ["escalation.resolve"],
     "reason": lambda planted, slug: ["failed"],
     "actor": lambda planted, slug: ["arp"],
     "action": lambda planted, slug: ["unit.staff"],
@@ -205,7 +221,7 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "email": lambda planted, slug: [f"zqinvited-{slug}"],
     "currency": lambda planted, slug: ["USD"],
     "office": lambda planted, slug: ["subsidiary-director"],
-    "matter": lambda planted, slug: ["opex-budgeted"],
+    "matter": lambda planted, slug: ["opex-budgeted", "staffing"],
     "on": lambda planted, slug: ["2099-01-01"],
     "version": lambda planted, slug: [1],
     "title": lambda planted, slug: ["x"],
@@ -224,6 +240,7 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "agents": ("unit", "role", "state", "q", "after", "before"),
     "replacements": ("unit", "reason", "after", "before"),
     "activity": ("kind", "before"),
+    "escalations": ("unit", "state", "severity", "matter", "after", "before"),
     "export-agents": ("unit", "role", "state", "q"),
     "access": ("person", "unit", "permission", "after", "before"),
     "access-grant": ("person", "unit"),

@@ -13,6 +13,7 @@ from django.db.models.functions import Concat, Left, Replace, Right
 from django.utils import timezone
 
 from audit.models import LedgerEntry
+from bus import mailbox
 from holding.models import Agent, Division, Seat, Unit
 from holding.scope import VIEW
 from holding.tests.factories import make_holding
@@ -32,6 +33,8 @@ from iam.authority import matrix
 from iam.authority import services as authority
 from iam.authority.models import Approval, Decision, Interest
 from portal.tests.factories import make_replacements
+from subsidiaries.escalations import services as escalations
+from subsidiaries.escalations.models import Escalation, Step
 from subsidiaries.performance.models import KPIS, KpiCoverage, KpiLatest, KpiMinute, KpiSample
 from subsidiaries.performance.services import maintain_partitions
 from subsidiaries.replacement.models import (
@@ -104,7 +107,9 @@ class Marked:
         slug, value = self.slug, self.value
         return (
             f"zqname-{slug}", f"zqdiv-{slug}", f"zqhost-{slug}", f"zqincident-{slug}", f"zqcause-{slug}",
-            f"zqseat-{slug}", f"zqduty-{slug}", *self._subjects, f"-7{self.number}00", f"{value:.4f}",
+            f"zqseat-{slug}", f"zqduty-{slug}",
+            f"zqsummary-{slug}", f"zqneeds-{slug}", f"zqcode-{slug}",
+            *self._subjects, f"-7{self.number}00", f"{value:.4f}",
             f"{value:,.1f}", f"/s/{slug}/", f"/a/{slug}/", f'"{slug}"', f"unit:{slug}", f"?unit={slug}",
             f"row-{slug}",
         )  # fmt: skip
@@ -186,6 +191,7 @@ def plant() -> Planted:
         _measure(marked)
         _bind(marked)
         _decide(marked, *marked.people)
+        _escalate(marked, marked.people[0])
     return planted
 
 
@@ -269,6 +275,36 @@ def _bind(marked: Marked) -> None:
     Invitation.objects.create(
         email=f"zqinvited-{slug}@example.org", role=viewer, unit=unit, digest=f"zqdigest-{slug}", invited_by=holder,
         expires_at=now + timedelta(days=1),
+    )  # fmt: skip
+
+
+def _escalate(marked: Marked, holder: User) -> None:
+    """Let two escalations be raised: one waits, one was taken and decided by the holder, and the agent was told."""
+    slug, now = marked.slug, timezone.now()
+    agent = marked.agents[-1].subject
+    for number in range(2):
+        escalations.note_raised(
+            reports=[
+                escalations.Report(
+                    code=f"zqcode-{slug}-{number}", unit=slug, agent=agent, level="holding", severity="critical",
+                    matter="staffing", summary=f"zqsummary-{slug}", needs=f"zqneeds-{slug}", work_id="",
+                    taken_by="", at=now,
+                )
+            ]
+        )  # fmt: skip
+    decided = Escalation.objects.get(code=f"zqcode-{slug}-1")
+    Escalation.objects.filter(pk=decided.pk).update(
+        state="resolved", person=holder, taken_by=holder.username, taken_at=now, settled_by=holder.username,
+        settled_at=now, decision=f"zqsummary-{slug}",
+    )  # fmt: skip
+    Step.objects.create(escalation=decided, kind="resolved", who=holder.username, at=now)
+    mailbox.post(
+        letters=[
+            mailbox.Letter(
+                address=agent, unit_id=marked.unit.pk, type="escalation.resolve", source="portal/test",
+                body={"id": "e", "decision": f"zqsummary-{slug}"}, key=f"zqcode-{slug}", deadline=now + LATER,
+            )
+        ]
     )  # fmt: skip
 
 

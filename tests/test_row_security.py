@@ -14,6 +14,7 @@ from django.utils import timezone
 from psycopg import sql
 
 from holding.models import Agent, Division, Seat, Unit
+from subsidiaries.escalations.models import Escalation
 from subsidiaries.performance.models import KPIS, KpiSample
 from subsidiaries.performance.services import maintain_partitions
 from tests.access_rules import UNPROTECTED
@@ -27,6 +28,7 @@ PROTECTED = {
     "replacement_divisionstate", "replacement_seatstate", "replacement_census", "replacement_unitfloor",
     "replacement_replacement", "replacement_incident", "replacement_allowance",
     "authority_approval", "authority_level", "authority_decision",
+    "escalations_escalation", "escalations_step", "bus_directedmessage",
 }  # fmt: skip
 SECURITY = """
     select c.relname, c.relrowsecurity and c.relforcerowsecurity
@@ -42,6 +44,7 @@ COLUMN = {  # the column with the unit's id; by a table beside in brackets
     "holding_unit": "id",
     "holding_incumbency": "(select s.unit_id from holding_seat s where s.id = seat_id)",
     "replacement_divisionstate": "(select d.unit_id from holding_division d where d.id = division_id)",
+    "escalations_step": "(select e.unit_id from escalations_escalation e where e.id = escalation_id)",
     **dict.fromkeys(
         ("authority_level", "authority_decision"),
         "(select a.unit_id from authority_approval a where a.id = approval_id)",
@@ -50,7 +53,7 @@ COLUMN = {  # the column with the unit's id; by a table beside in brackets
 
 PLACE = {  # the column that says whose a row is, where that is not the unit
     "holding_incumbency": "seat_id", "replacement_divisionstate": "division_id", "authority_level": "approval_id",
-    "authority_decision": "approval_id",
+    "authority_decision": "approval_id", "escalations_step": "escalation_id",
 }  # fmt: skip
 # What was asked for and decided stays as it is: triggers refuse a change before the policies are asked.
 KEPT = {"authority_approval", "authority_level", "authority_decision"}
@@ -231,6 +234,7 @@ def test_rows_are_neither_moved_to_another_unit_nor_written_there(planted: Plant
     own, seat = planted[OWN].unit.pk, planted[OTHER].seats[0]
     foreign = {
         "approval_id": planted[OTHER].approvals[0].pk,
+        "escalation_id": Escalation.objects.filter(unit=planted[OTHER].unit).values_list("pk", flat=True)[0],
         "seat_id": seat.pk,
         "division_id": seat.division_id,
         "unit_id": seat.unit_id,

@@ -83,13 +83,17 @@ class Budget(msgspec.Struct, frozen=True):
 
 
 class OpenMessage(msgspec.Struct, frozen=True):
-    """A directed message that is still open: sent again with the welcome, to be answered as if it came alone."""
+    """A directed message that is still open: sent again with the welcome, to be taken as if it came alone.
+
+    With an `epoch` only the agent under that epoch may take it.
+    """
 
     id: Id
     type: str
     address: Subject
     deadline: Aware
     body: dict[str, Any]
+    epoch: Count | UnsetType = UNSET
 
 
 class Welcome(msgspec.Struct, frozen=True):

@@ -5,7 +5,7 @@ from typing import Annotated, Any, Literal
 import msgspec
 from msgspec import UNSET, Meta, UnsetType
 
-from claytom_agent.messages.scalars import Aware, Count, Id, Line, Name, Sha256, Slug, Subject, Text, WorkId
+from claytom_agent.messages.scalars import Aware, Count, Id, Line, Name, Sha256, Slug, Subject, Text, Word, WorkId
 
 Level = Literal["L1", "L2", "L3", "L4"]
 Severity = Literal["low", "medium", "high", "critical"]
@@ -15,17 +15,22 @@ class EscalationRaise(msgspec.Struct, frozen=True):
     """An agent needs its superior.
 
     `level` is the tier that is asked now (after L4 the holding itself); `chain` lists who was asked before.
+    `agent` is who needs it; the portal raises its own without one. `matter` says whose it is at the holding
+    (staffing, quality, training, finance, security, governance). The copy for the portal says in `taken_by` who
+    took it at this level; without, nobody did.
     """
 
     ts: Aware
     id: Id
-    agent: Subject
     level: Level
     severity: Severity
     summary: Line
     needs: Line = ""
     chain: Annotated[list[Subject], Meta(max_length=10)] = []
     work_id: WorkId | UnsetType = UNSET
+    agent: Subject | UnsetType = UNSET
+    matter: Word = "governance"
+    taken_by: Subject | UnsetType = UNSET
 
 
 class EscalationResolve(msgspec.Struct, frozen=True):

@@ -147,7 +147,11 @@ ROWS: Final[tuple[MessageType, ...]] = (
         (*ADDRESSES, "{sub}.metrics.escalation", "corporate.escalation.{sub}"), "request",
         "esc-<id>-<level>", UPWARD, ANSWER,
     ),
-    _directed(17, "escalation.resolve", corporate.EscalationResolve, "<id>"),
+    MessageType(
+        17, "escalation.resolve", corporate.EscalationResolve, "portal", "agent",
+        (*ADDRESSES, "corporate.escalation.{sub}"), "request", "<id>",
+        DIRECTED + " What the portal raised itself it settles on `corporate.escalation.<sub>`.", ANSWER,
+    ),
     *map(_order, ("pause", "resume", "drain", "retire")),
     _hint(19, "arp.replace", control.Replace, "replace", "rp-<sub>-<division>-<seat>-g<gen>"),
     _hint(

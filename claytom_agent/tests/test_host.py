@@ -58,7 +58,7 @@ async def test_agents_answer_and_unknown_ones_do_not_exist(portal: Bus, start_ho
     }
     for unknown in ("operator.op-0035-g2", "director.op-0035-g1", "operator.op-9999-g1"):
         assert await ask(portal, f"pricing.{unknown}") == {"error": "404 no-such-agent"}
-    assert await ask(portal, "pricing.operator.op-0035-g1", "work.offer") == {"error": "400 unknown-type"}
+    assert await ask(portal, "pricing.operator.op-0035-g1", "kpi.sample") == {"error": "400 unknown-type"}
 
 
 async def test_a_division_of_another_host_is_met_with_silence(portal: Bus, start_host: StartHost) -> None:

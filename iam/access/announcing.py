@@ -16,11 +16,13 @@ def announce_request(emergency: EmergencyAccess, unit: Unit | None) -> None:
         type="org.claytom.escalation.raise.v1",
         source=SOURCE,
         body={
+            "ts": emergency.requested_at.isoformat(timespec="milliseconds"),
             "id": f"emergency-{emergency.pk}",
             "level": "L4",
             "severity": "critical",
-            "summary": f"{emergency.user.username} asks for {emergency.role.slug}: {emergency.reason}",
+            "summary": f"{emergency.user.username} asks for {emergency.role.slug}: {emergency.reason}"[:500],
             "needs": "a second person who approves or refuses, within an hour",
+            "matter": "security",
         },
         dedup=f"esc-emergency-{emergency.pk}",
     )
@@ -33,6 +35,6 @@ def announce_outcome(emergency: EmergencyAccess, *, actor: str) -> None:
         subject=corporate_topic("escalation", unit.slug if unit else CORPORATE),
         type="org.claytom.escalation.resolve.v1",
         source=SOURCE,
-        body={"id": f"emergency-{emergency.pk}", "decision": str(emergency.state), "by": actor},
+        body={"id": f"emergency-{emergency.pk}", "decision": str(emergency.state), "actor": actor},
         dedup=f"esc-emergency-{emergency.pk}-{emergency.state}",
     )

@@ -10,10 +10,12 @@ from django.utils.html import format_html
 from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
+from bus.models import DirectedMessage
 from holding.models import Agent, Seat
 from portal.agents import address, generation_address, seat_address
 from portal.kpis import Cell
 from portal.states import GLYPHS, STATES, Look
+from subsidiaries.escalations.models import Escalation
 from subsidiaries.replacement.models import Replacement
 
 register = template.Library()
@@ -98,6 +100,26 @@ def state(value: str) -> SafeString:
     """Return an agent's state as a pill."""
     look = STATES.get(value, Look("idle", _("unknown")))
     return pill(look.kind, str(look.word))
+
+
+@register.simple_tag
+def letter_state(letter: DirectedMessage) -> SafeString:
+    """Return the state of a directed message as a pill."""
+    kinds = {"open": "info", "accepted": "ok", "rejected": "warn", "expired": "crit"}
+    return pill(kinds.get(letter.state, "idle"), letter.get_state_display())
+
+
+@register.simple_tag
+def escalation_state(row: Escalation) -> SafeString:
+    """Return how an escalation stands as a pill."""
+    kinds = {"raised": "crit", "taken": "warn", "resolved": "ok"}
+    return pill(kinds.get(row.state, "idle"), row.get_state_display())
+
+
+@register.simple_tag
+def severity(row: Escalation) -> SafeString:
+    """Return how urgent an escalation is as a pill."""
+    return pill(("crit", "crit", "warn", "info")[row.severity], row.get_severity_display())
 
 
 @register.simple_tag

@@ -25,6 +25,7 @@ BELOW_ACCESS = (
     "access-service-create", "access-service", "access-service-deactivate", "access-service-token",
     "access-service-token-revoke",
 )  # fmt: skip
+BELOW_ESCALATIONS = ("escalation", "take-escalation", "assign-escalation", "resolve-escalation")
 BELOW_APPROVALS = ("approval", "new-approval", "authority", "my-authority", "draft-matrix", "adopt-matrix")
 
 
@@ -88,6 +89,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         ("organisation", _("Organisation")),
         ("agents", _("Agents")),
         ("replacements", _("Replacements")),
+        ("escalations", _("Escalations")),
         ("activity", _("Activity")),
     ]
     if scope.current().has("people.view"):
@@ -97,6 +99,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
     below = {
         "unit": "organisation",
         "agent": "agents",
+        **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),
     }

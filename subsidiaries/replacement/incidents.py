@@ -41,11 +41,13 @@ def open_incident(*, unit: Unit, kind: Incident.Kind, detail: str, deficit: int)
             type="org.claytom.escalation.raise.v1",
             source=ACTOR,
             body={
+                "ts": incident.opened_at.isoformat(timespec="milliseconds"),
                 "id": f"incident-{incident.pk}",
                 "level": "L4",
                 "severity": "critical",
-                "summary": f"{kind.value}: {detail}",
+                "summary": f"{kind.value}: {detail}"[:500],
                 "needs": "a person, or agents that are heard of again",
+                "matter": "staffing",
             },
             dedup=f"esc-incident-{incident.pk}",
         )
@@ -65,6 +67,14 @@ def close_incidents(*, unit: Unit, kinds: Iterable[Incident.Kind]) -> int:
             before={"incident": incident.pk, "kind": incident.kind},
             details={"kind": incident.kind, "deficit": incident.deficit},
         )
+        if incident.kind in ESCALATED:
+            bus.publish(
+                subject=f"org.claytom.corporate.escalation.{unit.slug}",
+                type="org.claytom.escalation.resolve.v1",
+                source=ACTOR,
+                body={"id": f"incident-{incident.pk}", "decision": "the incident is over", "actor": ACTOR},
+                dedup=f"esc-incident-{incident.pk}-resolved",
+            )
         closed += 1
     return closed
 

@@ -13,13 +13,13 @@ from django.db import connection, transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
-from bus import fencing
+from bus import fencing, mailbox
 from bus import services as bus
 from bus.fencing import Fenced
 from bus.leases import BOOK, Claim, Standing
 from holding import clock
 from holding import services as holding
-from holding.models import Unit
+from holding.models import Agent, Unit
 from subsidiaries.replacement import caps, incidents, observing
 from subsidiaries.replacement.models import (
     STALE_AFTER,
@@ -205,6 +205,7 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
         generation=F("generation") + 1, state=SeatState.State.STARTING, since=now, missed=0, done=0
     )
     observing.recount(division_ids={item.seat.division_id for item in appointments})
+    mailbox.succeed(successions=[mailbox.Succession(item.old.subject, item.new.subject) for item in appointments])
     bus.publish_many(messages=[_replace_message(unit, item, by_seat[item.seat.pk]) for item in appointments])
     return len(appointments)
 
@@ -333,7 +334,8 @@ REFUSALS: dict[Standing, dict[str, object]] = {
 def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
     """Note which host runs a division from now on, and return its terms.
 
-    Refuses an epoch that another host has, that was superseded, or that the lease bucket never gave.
+    Refuses an epoch that another host has, that was superseded, or that the lease bucket never gave. The terms
+    repeat what is open in the mailboxes of the division's agents.
     """
     state = DivisionState.objects.select_related("division").filter(division__key=division).first()
     if state is None:
@@ -351,7 +353,14 @@ def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
         "manifest_generation": state.division.manifest_generation,
         "kpi_interval_s": holding.SETTINGS["kpi_interval_s"],
         "presence_interval_s": holding.SETTINGS["presence_interval_s"],
+        "open": mailbox.open_mail(addresses=_addresses(state)),
     }
+
+
+def _addresses(state: DivisionState) -> list[str]:
+    """Return the subjects of a division's agents."""
+    office = Agent.objects.in_office().filter(seat__division_id=state.pk)
+    return list(office.values_list("subject", flat=True))
 
 
 def farewell(*, division: str, epoch: int) -> None:

@@ -1,0 +1,1 @@
+"""ARP: every lost agent is replaced."""
