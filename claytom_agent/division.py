@@ -26,10 +26,13 @@ from claytom_agent.leases import Lease
 from claytom_agent.manifest import Manifest, ManifestError, Settings, covers, decode_manifest
 from claytom_agent.messages import (
     PROTOCOL,
+    Desired,
     Goodbye,
     Hello,
+    Obeyed,
     Pong,
     Refused,
+    RefusedManifest,
     Scope,
     Shard,
     Welcome,
@@ -40,11 +43,12 @@ from claytom_agent.messages import (
 from claytom_agent.roster import Roster
 from claytom_agent.spool import Build, Spool
 from claytom_agent.subjects import DivisionKey, command, parse_division_key
-from claytom_agent.timers import Job, Timers
+from claytom_agent.timers import Timers
 
 log = logging.getLogger("claytom_agent.division")
 
 SEATS_BUCKET: Final = "CT_SEATS"
+DESIRED: Final[dict[str, Desired]] = {"pause": "paused", "resume": "run", "retire": "retired"}
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
 
 
@@ -89,7 +93,9 @@ class Division:
         self._tasks: list[asyncio.Task[None]] = []
         self._flush_due = False
         self._delta_due = False
+        self._refresh_due = False
         self._brief_day = ""
+        self._refused: RefusedManifest | None = None
         self._presences = 0
         self._stopped = False
 
@@ -165,14 +171,17 @@ class Division:
 
         self._timers.after(interval() * random.uniform(0.3, 1.0), again)
 
-    def soon(self, job: Job) -> None:
-        """Run a job of the division in its turn."""
-        self._timers.soon(job)
+    def refresh_soon(self) -> None:
+        """Read the manifest in its turn; once, however many hints tell of it."""
+        if not self._refresh_due:
+            self._refresh_due = True
+            self._timers.soon(self.refresh)
 
     # -- the manifest ---------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
         """Read the manifest and make the agents as it says; an older or the same generation changes nothing."""
+        self._refresh_due = False
         try:
             entry = await self._around.bus.kv_get(SEATS_BUCKET, self.lease.key)
         except _FAULTS as error:
@@ -182,15 +191,27 @@ class Division:
             return
         try:
             manifest = decode_manifest(self.lease.key, entry.value)
-        except ManifestError:
-            log.exception("manifest refused; the last good one stays")
+        except ManifestError as error:
+            self._refuse(error)
             return
+        if self._refused is not None:
+            self._refused = None
+            self._tell_soon()
         if self.manifest is not None and manifest.generation <= self.manifest.generation:
             return
         self.settings = manifest.settings
         new = self.roster.apply(manifest)
         self.manifest = manifest
         await self.roster.run_all(new)
+        self._tell_soon()
+
+    def _refuse(self, error: ManifestError) -> None:
+        """Stay with the last good manifest, and tell the portal why: it would wait in vain for the new one."""
+        refused = RefusedManifest(error.generation, str(error)[:300])
+        if refused == self._refused:
+            return
+        log.error("%s; the last good one stays", error)
+        self._refused = refused
         self._tell_soon()
 
     # -- presence -------------------------------------------------------------------------------------------
@@ -225,6 +246,7 @@ class Division:
             generation=self.manifest.generation,
             full=full,
             degraded=roster.degraded,
+            refused=self._refused,
         )
         try:
             await self._around.bus.publish(message.subject, message.body, message.headers)
@@ -385,10 +407,24 @@ class Division:
         if hit:
             self._timers.soon(lambda: self.roster.run_all(hit))
 
-    def obey(self, verb: str, scope: Scope) -> None:
-        """Pause or resume what the scope names, until a manifest of a higher generation says otherwise."""
-        named = set(scope.agents)
-        for agent in self.roster.agents.values():
-            if (not named or agent.subject in named) and (not scope.roles or agent.group.role in scope.roles):
-                self.roster.set_desired(agent, "paused" if verb == "pause" else "run")
-        self._tell_soon()
+    def obey(self, agent: Agent, verb: str, scope: Scope) -> Obeyed | Refused:
+        """Do what one agent is told at its address, if a manifest that is still to come says the same.
+
+        What this manifest says stands: a repetition is accepted and changes nothing, an older order is refused.
+        """
+        assert self.manifest is not None  # noqa: S101 - it is what the agent was made of
+        generation = self.manifest.generation
+        desired = DESIRED.get(verb)
+        if desired is None:
+            return Refused("shared-host")  # hosted agents move with their division
+        if scope.generation <= generation:
+            if agent.desired != desired:
+                return Refused("manifest" if scope.generation == generation else "superseded")
+        else:
+            if desired == "retired":
+                self.roster.retire(agent)
+            elif self.roster.set_desired(agent, desired):
+                self._timers.soon(lambda: self.roster.run_all([agent]))
+            self._tell_soon()
+            self.refresh_soon()
+        return Obeyed(True, agent.state, generation)

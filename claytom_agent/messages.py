@@ -54,10 +54,18 @@ class KpiSample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     okrs: dict[OkrKey, OkrText | float]
 
 
+class RefusedManifest(msgspec.Struct, frozen=True):
+    """A manifest that a host cannot run: its generation (0: not even that can be read), and why."""
+
+    generation: Count
+    reason: Annotated[str, Meta(max_length=300)]
+
+
 class Presence(msgspec.Struct, frozen=True):
     """`host.presence`: the states of one division's agents; all of them if `full`, else the changed ones.
 
     An entry of `agents` is (id, state, items done, milliseconds since the agent's run loop last moved).
+    `refused` is there while the host cannot do what the newest manifest says.
     """
 
     ts: Aware
@@ -71,6 +79,7 @@ class Presence(msgspec.Struct, frozen=True):
     full: bool
     agents: list[tuple[str, State, int, int]]
     degraded: bool = False
+    refused: RefusedManifest | None = None
 
 
 class AgentState(msgspec.Struct, frozen=True, rename={"from_": "from"}):
@@ -169,20 +178,37 @@ class ReportRequest(msgspec.Struct, frozen=True):
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """What a pause, resume or drain is about. All that is given must agree; `agents` are full subjects."""
+    """What a pause, resume, drain or retirement is about. All that is given must agree; `agents` are full subjects.
+
+    To many it is a hint: what shall be is in the manifests. To one agent, at its address, `generation` is that of
+    the manifest which will say the same. A drain names the `epochs` that are meant: a host with a later one stays.
+    """
 
     divisions: list[str] = []
     roles: list[str] = []
     agents: list[str] = []
     host: str | None = None
     reason: str = ""
+    command: Count = 0
+    generation: Count = 0
+    epochs: dict[str, Count] = {}
+    actor: str = ""
+
+
+class Obeyed(msgspec.Struct, frozen=True):
+    """The answer of an agent that does as it was told at its address: its state, and the manifest it goes by."""
+
+    accepted: bool
+    state: State
+    generation: Count
 
 
 class HostConfig(msgspec.Struct, frozen=True):
-    """`host.config`: settings for hosts; `fail` makes agents crash, for hosts started with `--chaos` only."""
+    """`host.config`: the manifests have new settings; `fail` makes agents crash, on hosts with `--chaos` only."""
 
     fail: list[str] = []
     version: int = 0
+    divisions: list[str] = []
 
 
 class Brief(msgspec.Struct, frozen=True):
@@ -234,6 +260,7 @@ def _types() -> tuple[MessageType, ...]:
         row("agent.pause", f"{name}.agent.pause.v1", Scope, hosts, "command", "pause", "jetstream"),
         row("agent.resume", f"{name}.agent.resume.v1", Scope, hosts, "command", "resume", "jetstream"),
         row("agent.drain", f"{name}.agent.drain.v1", Scope, hosts, "command", "drain", "jetstream"),
+        row("agent.retire", f"{name}.agent.retire.v1", Scope, agent, "address", "*", "request"),
         row("arp.replace", f"{name}.arp.replace.v1", Replace, hosts, "command", "replace", "jetstream"),
         row("manifest.sync", f"{name}.manifest.sync.v1", ManifestSync, hosts, "command", "sync", "jetstream"),
         row("report.request", f"{name}.report.request.v1", ReportRequest, hosts, "command", "report", "core"),
