@@ -26,14 +26,14 @@ from claytom_agent.leases import Lease
 from claytom_agent.manifest import Manifest, ManifestError, Settings, covers, decode_manifest
 from claytom_agent.messages import (
     PROTOCOL,
+    Answer,
     Desired,
     Goodbye,
     Hello,
-    Obeyed,
+    Order,
     Pong,
     Refused,
     RefusedManifest,
-    Scope,
     Shard,
     Welcome,
     ce_type,
@@ -407,19 +407,20 @@ class Division:
         if hit:
             self._timers.soon(lambda: self.roster.run_all(hit))
 
-    def obey(self, agent: Agent, verb: str, scope: Scope) -> Obeyed | Refused:
+    def obey(self, agent: Agent, verb: str, order: Order) -> Answer:
         """Do what one agent is told at its address, if a manifest that is still to come says the same.
 
-        What this manifest says stands: a repetition is accepted and changes nothing, an older order is refused.
+        What this manifest says stands: a repetition is accepted and changes nothing, an older order is rejected.
         """
         assert self.manifest is not None  # noqa: S101 - it is what the agent was made of
         generation = self.manifest.generation
         desired = DESIRED.get(verb)
         if desired is None:
-            return Refused("shared-host")  # hosted agents move with their division
-        if scope.generation <= generation:
+            return Answer("rejected", "shared-host", "a hosted agent moves with its division")
+        if order.generation <= generation:
             if agent.desired != desired:
-                return Refused("manifest" if scope.generation == generation else "superseded")
+                code = "manifest" if order.generation == generation else "superseded"
+                return Answer("rejected", code, f"manifest {generation} says {agent.desired}")
         else:
             if desired == "retired":
                 self.roster.retire(agent)
@@ -427,4 +428,4 @@ class Division:
                 self._timers.soon(lambda: self.roster.run_all([agent]))
             self._tell_soon()
             self.refresh_soon()
-        return Obeyed(True, agent.state, generation)
+        return Answer("accepted")

@@ -24,8 +24,8 @@ from claytom_agent.leases import Lease, LeaseEvents, LeaseKeeper, LeaseTimes
 from claytom_agent.messages import (
     HostConfig,
     ManifestSync,
+    Order,
     ReportRequest,
-    Scope,
     ce_type,
     decode,
     encode,
@@ -280,14 +280,13 @@ class Host:
             config = decode(HostConfig, data)
             broken = set(config.fail) if self._options.chaos else set()
             for division in mine:
+                division.refresh_soon()
                 if broken:
                     division.break_agents(broken)
-                elif _names(config.divisions, division):
-                    division.refresh_soon()
         else:
-            self._obey_scope(verb, mine, decode(Scope, data))
+            self._obey_scope(verb, mine, decode(Order, data))
 
-    def _obey_scope(self, verb: str, mine: list[Division], scope: Scope) -> None:
+    def _obey_scope(self, verb: str, mine: list[Division], scope: Order) -> None:
         if scope.host not in (None, self.id):
             return
         named = [division for division in mine if _names(scope.divisions, division)]
@@ -320,7 +319,7 @@ class Host:
         if kind == ce_type("duty.ask") and unit == CORPORATE:
             return encode(duty_answer(agent))
         try:
-            order = ORDERS[kind or ""], decode(Scope, data)
+            order = ORDERS[kind or ""], decode(Order, data)
         except (KeyError, msgspec.DecodeError) as error:
             reason = error if isinstance(error, msgspec.DecodeError) else "unknown-type"
             return encode({"error": f"400 {reason}"})
@@ -385,7 +384,7 @@ def _names(divisions: list[str], division: Division) -> bool:
     return not divisions or division.lease.key in divisions or division.key.division in divisions
 
 
-def _is_meant(scope: Scope, division: Division) -> bool:
+def _is_meant(scope: Order, division: Division) -> bool:
     """Whether a drain is about this tenure: a repetition must not hand over what has come back since."""
     return division.lease.epoch <= scope.epochs.get(division.lease.key, division.lease.epoch)
 
