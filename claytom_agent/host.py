@@ -50,6 +50,7 @@ from claytom_agent.watch import KvWatch
 log = logging.getLogger("claytom_agent.host")
 
 OBEYED_VERBS: Final = ("sync", "replace", "report", "pause", "resume", "drain", "config", *SPOOL_VERBS)
+ORDERS: Final = {ce_type(f"agent.{verb}"): verb for verb in ("pause", "resume", "drain", "retire")}
 DRAIN_S: Final = 4.0
 INBOXES: Final = "_INBOX"
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
@@ -246,7 +247,7 @@ class Host:
             self.keeper.set_divisions(self._divisions())
         division = self.divisions.get(entry.key)
         if division is not None:
-            division.soon(division.refresh)
+            division.refresh_soon()
 
     def _on_seats(self, keys: set[str]) -> None:
         for key in [key for key in self._known if key not in keys]:
@@ -292,15 +293,17 @@ class Host:
             hint = decode(ManifestSync, data)
             for division in mine:
                 if _names([hint.division], division):
-                    division.soon(division.refresh)
+                    division.refresh_soon()
         elif verb == "report":
             for division in mine:
                 if _names(decode(ReportRequest, data).divisions, division):
                     division.report()
         elif verb == "config":
-            if self._options.chaos:
-                broken = set(decode(HostConfig, data).fail)
-                for division in mine:
+            config = decode(HostConfig, data)
+            broken = set(config.fail) if self._options.chaos else set()
+            for division in mine:
+                division.refresh_soon()
+                if broken:
                     division.break_agents(broken)
         else:
             self._obey_scope(verb, mine, decode(Order, data))
@@ -310,11 +313,11 @@ class Host:
             return
         named = [division for division in mine if _names(scope.divisions, division)]
         if verb == "drain":
-            keys = [division.lease.key for division in named]
+            keys = [division.lease.key for division in named if _is_meant(scope, division)]
             self._spawn(self.keeper.release(keys, scope.reason or "drained", cool=True))
             return
-        for division in named:
-            division.obey(verb, scope)
+        for division in named:  # who shall run is in the manifest; this says only that there is a new one
+            division.refresh_soon()
 
     async def _on_address(self, message: Msg) -> None:
         if not message.reply.startswith(INBOXES):
@@ -340,7 +343,7 @@ class Host:
             return encode(duty_answer(agent))
         if division.inbox.knows(kind):
             return division.inbox.take(agent, kind, data, headers)
-        return encode({"error": "400 unknown-type"})
+        return encode(_ordered(division, agent, kind, data))
 
     def _find(self, unit: str, place: str, last: str) -> tuple[Division, Agent | None] | None:
         """Find the division that answers for an address, and the agent if there is one."""
@@ -400,6 +403,11 @@ def _names(divisions: list[str], division: Division) -> bool:
     return not divisions or division.lease.key in divisions or division.key.division in divisions
 
 
+def _is_meant(scope: Order, division: Division) -> bool:
+    """Whether a drain is about this tenure: a repetition must not hand over what has come back since."""
+    return division.lease.epoch <= scope.epochs.get(division.lease.key, division.lease.epoch)
+
+
 async def _unsubscribe(subscription: Subscription) -> None:
     with contextlib.suppress(Exception):
         await subscription.unsubscribe()
@@ -420,3 +428,13 @@ def rss_mb() -> float:
         return pages * resource.getpagesize() / 1e6
     except OSError:
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
+
+
+def _ordered(division: Division, agent: Agent, kind: str, data: bytes) -> msgspec.Struct | dict[str, str]:
+    """Obey an order to one agent; say why not to anything else."""
+    try:
+        order = ORDERS[kind], decode(Order, data)
+    except (KeyError, msgspec.DecodeError) as error:
+        reason = error if isinstance(error, msgspec.DecodeError) else "unknown-type"
+        return {"error": f"400 {reason}"}
+    return division.obey(agent, *order)

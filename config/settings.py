@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "portal",
     "deployment",
     "subsidiaries.escalations",
+    "subsidiaries.commands",
     "subsidiaries.replacement",
     "subsidiaries.performance",
     "iam.authority",
@@ -220,6 +221,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "subsidiaries.escalations.tasks.escalations_tick",
         "schedule": 10.0,
         "options": {"expires": 10},
+    },
+    "commands": {
+        "task": "subsidiaries.commands.tasks.command_tick",
+        "schedule": 2.0,
+        "options": {"expires": 2},
     },
     "authority": {
         "task": "iam.authority.tasks.authority_tick",
@@ -398,6 +404,9 @@ SPECTACULAR_SETTINGS = {
         "ReviewVerdictEnum": "iam.access.models.ReviewItem.Verdict",
         "InterestKindEnum": "iam.authority.models.Interest.Kind",
         "OfficeScopeEnum": "iam.authority.models.Office.Scope",
+        "CommandStateEnum": "subsidiaries.commands.models.Command.State",
+        "CommandScopeEnum": "subsidiaries.commands.models.Command.Scope",
+        "TargetStateEnum": "subsidiaries.commands.models.Target.State",
     },
 }
 
