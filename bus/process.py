@@ -7,6 +7,7 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 from django.db import DatabaseError, InterfaceError, close_old_connections, connections
@@ -19,6 +20,7 @@ from bus.ensure import ensure_streams
 from bus.fastpath import FastPath
 from bus.feeds import Raw
 from bus.relay import relay_once
+from bus.units import subsidiaries
 from claytom_agent.client import Bus, Disconnected
 
 log = logging.getLogger("bus.process")
@@ -26,7 +28,9 @@ log = logging.getLogger("bus.process")
 RELAY_PAUSE_S = 0.15
 SEAL_PAUSE_S = 0.5
 BACKOFF_S = (0.2, 5.0)
+UNITS_PAUSE_S = 10.0  # how often we look for new subsidiaries
 INBOX = "_INBOX_portal"
+T = TypeVar("T")
 
 
 async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
@@ -54,20 +58,45 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
 
 
 async def _keep_streams(bus: Bus, stop: asyncio.Event) -> None:
-    """Bring the streams back whenever NATS was away: a stream in memory is gone with the server that held it."""
+    """Bring streams and queues of work to their declaration at the start, when NATS was away (a stream in memory is
+    gone with the server that held it), and when there is a new subsidiary.
+    """
     doubt = asyncio.Event()
     bus.on_reconnect.append(doubt.set)
     doubt.set()
+    clock = asyncio.get_running_loop().time
+    units: list[str] = []
+    next_look, failure = 0.0, ""
     while not stop.is_set():
-        if doubt.is_set():
-            doubt.clear()
-            try:
-                for line in await ensure_streams(bus):
-                    log.info("%s", line)
-            except (RuntimeError, OSError, LookupError) as error:
-                log.warning("streams not ensured: %s", error)
-                doubt.set()
-        await _pause(stop, 0.5)
+        if doubt.is_set() or clock() >= next_look:
+            found = await asyncio.to_thread(_subsidiaries)
+            changed = found not in (None, units)
+            units = units if found is None else found
+            if doubt.is_set() or changed:
+                doubt.clear()
+                try:
+                    for line in await ensure_streams(bus, units):
+                        log.info("%s", line)
+                    failure = ""
+                except (RuntimeError, OSError, LookupError) as error:
+                    if (
+                        str(error) != failure
+                    ):  # what cannot be changed in place stays so: one line, not two a second
+                        log.warning("streams not ensured: %s", error)
+                    failure = str(error)
+                    doubt.set()
+            next_look = clock() + UNITS_PAUSE_S
+        await _pause(stop, BACKOFF_S[1] if failure and bus.connected else 0.5)
+
+
+def _subsidiaries() -> list[str] | None:
+    """Return the subsidiaries; None when the database does not answer: streams can be had without it."""
+    try:
+        return subsidiaries()
+    except (DatabaseError, InterfaceError):
+        return None
+    finally:
+        connections.close_all()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
@@ -108,7 +137,7 @@ async def _repeat(
             await _pause(stop, delay)
 
 
-def _fresh(step: Callable[[], int]) -> int:
+def _fresh(step: Callable[[], T]) -> T:
     close_old_connections()
     try:
         return step()

@@ -14,6 +14,7 @@ from bus.wire import Wire
 from claytom_agent.client import Bus, Outgoing
 
 SUBJECT = "org.claytom.pricing.metrics.kpi"
+pytestmark = pytest.mark.django_db(transaction=True)  # the streams' command asks which subsidiaries there are
 
 
 @pytest.fixture
