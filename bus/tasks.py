@@ -3,11 +3,19 @@
 from datetime import timedelta
 
 from celery import shared_task
+from django.utils import timezone
 
-from bus import services
+from bus import quarantine, services, suspects
 
 
 @shared_task
 def retain() -> None:
     """Forget messages sent over a day ago and ids handled over four days ago (CT_EVENTS keeps three)."""
     services.retain(sent_for=timedelta(days=1), handled_for=timedelta(days=4))
+    quarantine.expire(now=timezone.now())
+
+
+@shared_task
+def settle_suspects() -> None:
+    """End the marks of sources of which nothing was refused for ten minutes."""
+    suspects.close_calm(now=timezone.now())
