@@ -13,8 +13,9 @@ import msgspec
 from django.db import transaction
 
 from bus.feeds import Feed, Raw, parse_headers, register
+from bus.meaning import fault_of
 from bus.models import HandledMessage
-from bus.services import MAX_BODY, Rejected, quarantine
+from bus.services import MAX_BODY, Rejected, quarantine, take_replays
 from claytom_agent.messages import BY_CE_TYPE, decode
 
 
@@ -43,6 +44,7 @@ class Message:
         return int(value) if value.isdigit() else 0
 
 
+skim = msgspec.json.Decoder(msgspec.Raw).decode  # reads all of a text and keeps nothing
 Handler = Callable[[Sequence[Message]], None]
 Responder = Callable[[Message], Mapping[str, object]]
 _handlers: dict[str, Handler] = {}
@@ -78,31 +80,59 @@ def responders() -> Mapping[str, Responder]:
     return dict(_responders)
 
 
+class _FaultError(ValueError):
+    """Why a message is refused: stage, sentence, and rule."""
+
+    def __init__(self, stage: str, reason: str, rule: str) -> None:
+        super().__init__(stage, reason, rule)
+        self.stage, self.reason, self.rule = stage, reason, rule
+
+
 def decode_message(raw: Raw) -> Message | Rejected:
-    """Decode one message, checking size, JSON, type and schema in this order (protocol.md 6)."""
+    """Decode one message, checking size, UTF-8 and JSON, type, schema and meaning in this order (protocol.md 6)."""
+    try:
+        return _decode(raw)
+    except _FaultError as fault:
+        return Rejected(raw, fault.stage, fault.reason, fault.rule)
+
+
+def _decode(raw: Raw) -> Message:
     if len(raw.body) > MAX_BODY:
-        return Rejected(raw, "size", f"{len(raw.body)} bytes; a body has at most {MAX_BODY}", "size")
+        raise _FaultError("size", f"{len(raw.body)} bytes; a body has at most {MAX_BODY}", "size")
+    if reason := _not_json(raw.body):
+        raise _FaultError("json", reason, "not-json")
     headers = parse_headers(raw.headers)
     kind = BY_CE_TYPE.get(headers.get("ce-type", ""))
     if kind is None:
-        return Rejected(raw, "type", f"unknown ce-type {headers.get('ce-type', '')[:100]!r}", "type-unknown")
+        raise _FaultError("type", f"unknown ce-type {headers.get('ce-type', '')[:100]!r}", "type-unknown")
     if not headers.get("ce-source"):
-        return Rejected(raw, "type", "the header ce-source is missing", "source-missing")
+        raise _FaultError("type", "the header ce-source is missing", "source-missing")
     try:
         body = decode(kind.body, raw.body)
     except msgspec.ValidationError as error:
-        return Rejected(raw, "schema", str(error), "schema")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejected(raw, "json", str(error), "not-json")
-    return Message(
-        type=kind.ce_type,
-        source=headers["ce-source"],
-        subject=raw.subject.decode("utf-8", "replace"),
-        id=headers.get("Nats-Msg-Id", ""),
-        headers=headers,
-        body=body,
-        raw=raw,
-    )
+        raise _FaultError("schema", _placed(error), "schema") from None
+    subject = raw.subject.decode("utf-8", "replace")
+    if wrong := fault_of(kind, subject, headers, body):
+        raise _FaultError("semantic", wrong[1], wrong[0])
+    return Message(kind.ce_type, headers["ce-source"], subject, headers.get("Nats-Msg-Id", ""), headers, body, raw)
+
+
+def _not_json(body: bytes) -> str:
+    """Return why a body is not JSON text in UTF-8, empty when it is: also in fields that its type does not know."""
+    try:
+        str(body, "utf-8")
+        skim(body)
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte {error.object[error.start]:#04x} (byte {error.start})"
+    except (msgspec.DecodeError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
+def _placed(error: msgspec.ValidationError) -> str:
+    """Return what a schema misses, with the path; msgspec names none for the whole body."""
+    text = str(error)
+    return text if " - at `" in text else f"{text} - at `$`"
 
 
 def dispatch(raws: Sequence[Raw]) -> None:
@@ -118,7 +148,11 @@ def dispatch(raws: Sequence[Raw]) -> None:
 
 
 def _unhandled(messages: Sequence[Message]) -> Iterator[Message]:
-    """Note the messages' ids as handled, and return those that were not yet (a message without id always is)."""
+    """Note the messages' ids as handled, and return those that were not yet.
+
+    A message without id always is; and one that was sent again from the quarantine, once.
+    """
+    replayed = take_replays([message.raw for message in messages])
     named = {message.id: message for message in messages if message.id}
     known = set(
         HandledMessage.objects.filter(consumer=CONSUMER, message_id__in=named).values_list("message_id", flat=True)
@@ -129,7 +163,7 @@ def _unhandled(messages: Sequence[Message]) -> Iterator[Message]:
     )
     seen: set[str] = set()
     for message in messages:
-        if message.id in known or message.id in seen:
+        if message.raw.seq not in replayed and (message.id in known or message.id in seen):
             continue
         if message.id:
             seen.add(message.id)

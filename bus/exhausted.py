@@ -1,9 +1,10 @@
-"""Messages that consumers gave up: found in the server's advisories, kept in the quarantine, then taken from the queue.
+"""Messages that consumers gave up: found in advisories, kept in the quarantine, then taken from the queue.
 
-An exhausted item stays in the queue and nobody gets it any more; only an advisory tells of it, once. So the advisory
-becomes a row before it is acknowledged, and each row is worked off from the database: fetch the message, commit it
-into the quarantine, delete it by its sequence, note that. Whoever dies in between goes on there; twice is as once.
-In a stream that is no queue the message stays: other consumers have a claim to it, and the stream ages it out.
+An exhausted item stays in the queue and nobody gets it any more; only an advisory tells of it, once. So an
+advisory becomes a row before it is acknowledged, and each row is worked off from the database: fetch the
+message, commit it into the quarantine, delete it by its sequence, note that. Whoever dies in between goes on
+there; twice is as once. In a stream that is no queue the message stays: other consumers have a claim to it, and
+the stream ages it out.
 """
 
 import asyncio
@@ -117,10 +118,8 @@ def _settle(row: FailedDelivery, call: Any) -> bool:
     if row.state == State.KEPT:
         if row.kind == Kind.EXHAUSTED and RETENTION.get(row.stream) == "workqueue":
             error = call(f"STREAM.MSG.DELETE.{row.stream}", {"seq": row.stream_seq, "no_erase": True}).get("error")
-            if error and error.get("err_code") not in (NO_MESSAGE_FOUND, STREAM_NOT_FOUND):
-                # Deleted before, it is "sequence not found" under another number in some versions: ask.
-                if _fetch(row, call) is not None:
-                    raise BusError(error.get("err_code", 0), error.get("description", ""))
+            if error and _fetch(row, call) is not None:  # gone is what we want, by whomever
+                raise BusError(error.get("err_code", 0), error.get("description", ""))
         row.state = State.DONE
         row.save(update_fields=["state"])
     return True

@@ -10,15 +10,17 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections, transaction
 from nats.aio.msg import Msg
 
 from audit import services as audit
 from bus import counters, feeds, pull
 from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
+from bus.exhausted import settle_once
 from bus.fastpath import FastPath
 from bus.feeds import Raw
+from bus.quarantine import REQUESTS, quarantine
 from bus.relay import relay_once
 from bus.units import subsidiaries
 from claytom_agent.client import Bus, Disconnected
@@ -27,6 +29,7 @@ log = logging.getLogger("bus.process")
 
 RELAY_PAUSE_S = 0.15
 SEAL_PAUSE_S = 0.5
+SETTLE_PAUSE_S = 1.0
 BACKOFF_S = (0.2, 5.0)
 UNITS_PAUSE_S = 10.0  # how often we look for new subsidiaries
 INBOX = "_INBOX_portal"
@@ -40,6 +43,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
         _keep_streams(bus, stop),
         _relay(bus, stop),
         _seal(stop),
+        _settle(bus, stop),
         _answer(bus, stop),
         pull.run(feeds.registered("bus"), nats_url, stop),
     ]
@@ -163,6 +167,12 @@ async def _seal(stop: asyncio.Event) -> None:
         await _repeat("sequencer", audit.seal, SEAL_PAUSE_S, stop, executor)
 
 
+async def _settle(bus: Bus, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, "settle") as executor:
+        await _repeat("settling", partial(settle_once, bus, loop), SETTLE_PAUSE_S, stop, executor)
+
+
 async def _answer(bus: Bus, stop: asyncio.Event) -> None:
     """Answer requests on `org.claytom.*.command.<verb>`; several bus processes share them (queue group)."""
     loop = asyncio.get_running_loop()
@@ -187,16 +197,22 @@ async def _answer(bus: Bus, stop: asyncio.Event) -> None:
 
 
 def _reply(responder: Responder, request: Msg) -> bytes:
-    """Return the answer of a responder, or a refusal that says why; b"" when the sender should ask again."""
+    """Return the answer of a responder, or a refusal that says why; b"" when the sender should ask again.
+
+    A request that cannot be understood is quarantined too: who sends such things is to be seen.
+    """
     headers = request.headers or {}
-    block = b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
-    message = decode_message(Raw(request.subject.encode(), block, request.data, 0))
-    if not isinstance(message, Message):
-        return msgspec.json.encode({"code": message.stage, "reason": message.reason, "retry_after_s": 60})
+    block = b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
+    raw = Raw(request.subject.encode(), block, request.data, time.time_ns(), REQUESTS)
+    message = decode_message(raw)
     close_old_connections()
     try:
-        return msgspec.json.encode(responder(message))
+        if isinstance(message, Message):
+            return msgspec.json.encode(responder(message))
+        with transaction.atomic():
+            quarantine(rejected=[message])
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s not answered, the database fails: %s", request.subject, str(error).strip())
         connections.close_all()
         return b""
+    return msgspec.json.encode({"code": message.stage, "reason": message.reason, "retry_after_s": 60})

@@ -192,7 +192,9 @@ def why_not_replayed(message: QuarantinedMessage) -> str:
         return _("It was a request, and whoever asked no longer waits: it is for them to ask again.")
     if not message.whole:
         if message.size > MAX_KEPT_BODY:
-            return _("It had %(size)d bytes, of which the first %(kept)d are kept: what is cut cannot be sent again.") % {
+            return _(
+                "It had %(size)d bytes, of which the first %(kept)d are kept: what is cut cannot be sent again."
+            ) % {
                 "size": message.size,
                 "kept": MAX_KEPT_BODY,
             }

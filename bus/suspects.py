@@ -109,7 +109,17 @@ def _mark(blames: Iterable[Blame], at: datetime) -> None:
     ids = {unit.slug: unit.id for unit in known_units()}
     made: list[Suspect] = []
     for one in blames:
-        values = [one.source, one.unit, ids.get(one.unit), at, at, max(one.n, MANY), one.stage, one.rule, one.reason]
+        values = [
+            one.source,
+            one.unit,
+            ids.get(one.unit),
+            at,
+            at,
+            max(one.n, MANY),
+            one.stage,
+            one.rule,
+            one.reason,
+        ]
         with connection.cursor() as cursor:
             cursor.execute(MARK, values)
             number, new = cursor.fetchone()

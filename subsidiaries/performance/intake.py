@@ -18,7 +18,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from bus.feeds import Raw, header
-from bus.services import Rejected, quarantine
+from bus.services import Rejected, quarantine, take_replays
 from claytom_agent.messages import (
     KPI_MAX_AGE,
     KPI_MAX_AHEAD,
@@ -333,12 +333,17 @@ def _arrivals(cursor: CursorWrapper, raws: Sequence[Raw], now: datetime, outcome
     marks = Marks(raws[0].stream)
     runs: list[Run] = []
     others: dict[UUID, Arrival] = {}
+    replayed = take_replays(raws)
+    again: list[Arrival] = []  # sent again from the quarantine: received before, as what was refused
     awaited, run = b"", NO_RUN
     for raw in raws:
         headers = raw.headers
         name, at = _value(headers, b"\r\nce-source:")
         source = name, (_value(headers, b"\r\nClaytom-Generation:")[0] if CORPORATE in name else b"")
         typed = headers.endswith(TYPE_LINE, 0, at + 2)
+        if replayed and raw.seq in replayed:
+            again.append((raw, source, typed))
+            continue
         seq, _ = _value(headers, b"\r\nClaytom-Seq:")
         if seq != awaited or raw.subject != run.subject:
             if not seq:
@@ -359,6 +364,7 @@ def _arrivals(cursor: CursorWrapper, raws: Sequence[Raw], now: datetime, outcome
     if others:
         new = remember(cursor, others, now)
         runs += _unnumbered([other for key, other in others.items() if key in new])
+    runs += _unnumbered(again)
     outcome.duplicates = len(raws) - sum(len(run.arrivals) for run in runs) - len(outcome.rejected)
     return runs
 
