@@ -5,7 +5,7 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from bus.models import Counter, HandledMessage, OutboxMessage, QuarantinedMessage
+from bus.models import Counter, FailedDelivery, HandledMessage, OutboxMessage, QuarantinedMessage, Suspect
 
 SHOWN = 32_768  # characters of a body
 
@@ -47,13 +47,13 @@ class QuarantinedMessageAdmin(admin.ModelAdmin):
     """Messages that were refused, with the reason."""
 
     permission = "bus.view"
-    list_display = ("id", "received_at", "stage", "reason", "stream", "subject", "source", "size")
-    list_filter = ("stage", "stream")
+    list_display = ("id", "received_at", "state", "stage", "reason", "stream", "subject", "source", "size")
+    list_filter = ("state", "stage", "stream")
     search_fields = ("source__exact", "subject__exact", "sha256__exact")
     ordering = ("-id",)
     fields = (
-        "id", "received_at", "stage", "reason", "stream", "stream_seq", "subject", "source", "headers", "sha256",
-        "size", "text",
+        "id", "received_at", "state", "stage", "rule", "reason", "stream", "stream_seq", "subject", "source",
+        "headers", "sha256", "size", "whole", "text", "decided_at", "decided_by", "note", "replay",
     )  # fmt: skip
     readonly_fields = ("text",)
 
@@ -65,6 +65,27 @@ class QuarantinedMessageAdmin(admin.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[QuarantinedMessage]:
         """Return messages without their bodies, which a list does not show."""
         return super().get_queryset(request).defer("body")
+
+
+@admin.register(Suspect)
+class SuspectAdmin(admin.ModelAdmin):
+    """Sources that are or were suspect."""
+
+    permission = "bus.view"
+    list_display = ("id", "source", "unit", "since", "last_at", "count", "reason", "closed_at")
+    list_filter = (("closed_at", admin.EmptyFieldListFilter),)
+    search_fields = ("source__exact",)
+    ordering = ("-id",)
+
+
+@admin.register(FailedDelivery)
+class FailedDeliveryAdmin(admin.ModelAdmin):
+    """Messages that consumers gave up."""
+
+    permission = "bus.view"
+    list_display = ("id", "advised_at", "stream", "consumer", "stream_seq", "kind", "deliveries", "state", "reason")
+    list_filter = ("state", "kind", "stream")
+    ordering = ("-id",)
 
 
 @admin.register(Counter)

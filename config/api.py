@@ -25,6 +25,7 @@ from iam.authority.api import (
     VersionViewSet,
 )
 from portal.api import NotFoundView, OverviewView
+from portal.api_quarantine import QuarantineViewSet, SuspectViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
 
@@ -42,6 +43,8 @@ router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("ledger", LedgerViewSet, basename="ledger")
+router.register("quarantine", QuarantineViewSet, basename="quarantined-message")
+router.register("suspects", SuspectViewSet, basename="suspect")
 router.register("iam/bindings", BindingViewSet, basename="binding")
 router.register("iam/roles", RoleViewSet, basename="access-role")
 router.register("iam/people", PersonViewSet, basename="person")

@@ -10,8 +10,10 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 
 from audit.models import LedgerEntry
+from bus.models import Suspect
 from holding import scope
 from holding.models import SUBJECT_ROOT, Agent, BlueprintVersion, Body, Incumbency, Role, Seat, Unit
+from portal.quarantine import suspicion_of
 from subsidiaries.performance.models import KpiLatest
 from subsidiaries.replacement.models import STALE_AFTER, DivisionState, Replacement, SeatState
 from subsidiaries.replacement.shown import REPLACED, UNKNOWN, in_shown_state
@@ -124,12 +126,14 @@ class Profile:
     claim: KpiLatest | None
     history: list[Incumbency]
     replacements: list[Replacement]
+    suspicion: Suspect | None
+    """The open mark of a suspect source, to whoever may see it."""
     ledger: list[LedgerEntry] | None
     """What the ledger says of the seat; None to whoever may not read it."""
 
 
 def profile(agent: Agent, *, now: datetime) -> Profile:
-    """Read the page of an agent found by `find` (seven queries)."""
+    """Read the page of an agent found by `find` (eight queries)."""
     seat = agent.seat
     superior = (
         Seat.objects.select_related("unit", "body", "role").filter(pk=seat.reports_to_id).first()
@@ -162,6 +166,7 @@ def profile(agent: Agent, *, now: datetime) -> Profile:
             .select_related("seat__unit", "seat__body", "unit", "old_agent", "new_agent")
             .order_by("-pk")[:HISTORY]
         ),
+        suspicion=suspicion_of(agent.subject, agent.unit_id),
         ledger=_ledger_of(seat),
     )
 
