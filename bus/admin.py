@@ -5,7 +5,15 @@ from django.db.models import QuerySet
 from django.http import HttpRequest
 from django.utils.translation import gettext_lazy as _
 
-from bus.models import Counter, FailedDelivery, HandledMessage, OutboxMessage, QuarantinedMessage, Suspect
+from bus.models import (
+    Counter,
+    FailedDelivery,
+    HandledMessage,
+    OutboxMessage,
+    QuarantinedMessage,
+    RefusalWindow,
+    Suspect,
+)
 
 SHOWN = 32_768  # characters of a body
 
@@ -74,6 +82,16 @@ class SuspectAdmin(admin.ModelAdmin):
     permission = "bus.view"
     list_display = ("id", "source", "unit", "since", "last_at", "count", "reason", "closed_at")
     list_filter = (("closed_at", admin.EmptyFieldListFilter),)
+    search_fields = ("source__exact",)
+    ordering = ("-id",)
+
+
+@admin.register(RefusalWindow)
+class RefusalWindowAdmin(admin.ModelAdmin):
+    """When the newest messages of sources were refused."""
+
+    permission = "bus.view"
+    list_display = ("id", "source", "unit")
     search_fields = ("source__exact",)
     ordering = ("-id",)
 

@@ -57,7 +57,14 @@ class QuarantinedDetailSerializer(QuarantinedSerializer):
     replay = ReplaySerializer(allow_null=True, help_text="Once it was sent again: how far that is.")
 
     class Meta(QuarantinedSerializer.Meta):
-        fields = (*QuarantinedSerializer.Meta.fields, "headers", "body", "text", "obstacle", "replay")
+        fields = (  # type: ignore[assignment]  # longer than that of the list
+            *QuarantinedSerializer.Meta.fields,
+            "headers",
+            "body",
+            "text",
+            "obstacle",
+            "replay",
+        )
 
     def get_body(self, message: QuarantinedMessage) -> str:
         """Return the kept bytes."""
