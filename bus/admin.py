@@ -8,10 +8,13 @@ from django.utils.translation import gettext_lazy as _
 from bus.models import (
     Counter,
     DirectedMessage,
+    FailedDelivery,
     HandledMessage,
     Lease,
     OutboxMessage,
     QuarantinedMessage,
+    RefusalWindow,
+    Suspect,
     Watermark,
 )
 
@@ -80,13 +83,13 @@ class QuarantinedMessageAdmin(admin.ModelAdmin):
     """Messages that were refused, with the reason."""
 
     permission = "bus.view"
-    list_display = ("id", "received_at", "stage", "reason", "stream", "subject", "source", "size")
-    list_filter = ("stage", "stream")
+    list_display = ("id", "received_at", "state", "stage", "reason", "stream", "subject", "source", "size")
+    list_filter = ("state", "stage", "stream")
     search_fields = ("source__exact", "subject__exact", "sha256__exact")
     ordering = ("-id",)
     fields = (
-        "id", "received_at", "stage", "reason", "stream", "stream_seq", "subject", "source", "headers", "sha256",
-        "size", "text",
+        "id", "received_at", "state", "stage", "rule", "reason", "stream", "stream_seq", "subject", "source",
+        "headers", "sha256", "size", "whole", "text", "decided_at", "decided_by", "note", "replay",
     )  # fmt: skip
     readonly_fields = ("text",)
 
@@ -98,6 +101,37 @@ class QuarantinedMessageAdmin(admin.ModelAdmin):
     def get_queryset(self, request: HttpRequest) -> QuerySet[QuarantinedMessage]:
         """Return messages without their bodies, which a list does not show."""
         return super().get_queryset(request).defer("body")
+
+
+@admin.register(Suspect)
+class SuspectAdmin(admin.ModelAdmin):
+    """Sources that are or were suspect."""
+
+    permission = "bus.view"
+    list_display = ("id", "source", "unit", "since", "last_at", "count", "reason", "closed_at")
+    list_filter = (("closed_at", admin.EmptyFieldListFilter),)
+    search_fields = ("source__exact",)
+    ordering = ("-id",)
+
+
+@admin.register(RefusalWindow)
+class RefusalWindowAdmin(admin.ModelAdmin):
+    """When the newest messages of sources were refused."""
+
+    permission = "bus.view"
+    list_display = ("id", "source", "unit")
+    search_fields = ("source__exact",)
+    ordering = ("-id",)
+
+
+@admin.register(FailedDelivery)
+class FailedDeliveryAdmin(admin.ModelAdmin):
+    """Messages that consumers gave up."""
+
+    permission = "bus.view"
+    list_display = ("id", "advised_at", "stream", "consumer", "stream_seq", "kind", "deliveries", "state", "reason")
+    list_filter = ("state", "kind", "stream")
+    ordering = ("-id",)
 
 
 @admin.register(Counter)

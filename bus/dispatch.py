@@ -5,7 +5,7 @@ together, in order, inside one transaction with the note that their ids are hand
 message changes nothing, and a failure leaves no half effect.
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import groupby
 
@@ -14,8 +14,9 @@ from django.db import connection, transaction
 
 from bus import standings
 from bus.feeds import Feed, Raw, parse_headers, register
+from bus.meaning import fault_of
 from bus.models import HandledMessage
-from bus.services import MAX_BODY, Rejected, quarantine
+from bus.services import MAX_BODY, Rejected, quarantine, take_replays
 from claytom_agent.messages import BY_CE_TYPE, decode
 
 
@@ -46,6 +47,7 @@ class Message:
         return int(value) if value.isdigit() else 0
 
 
+skim = msgspec.json.Decoder(msgspec.Raw).decode  # reads all of a text and keeps nothing
 Handler = Callable[[Sequence[Message]], None]
 Responder = Callable[[Message], Mapping[str, object]]
 _handlers: dict[str, Handler] = {}
@@ -91,32 +93,60 @@ def responders() -> Mapping[str, Responder]:
     return dict(_responders)
 
 
+class _FaultError(ValueError):
+    """Why a message is refused: stage, sentence, and rule."""
+
+    def __init__(self, stage: str, reason: str, rule: str) -> None:
+        super().__init__(stage, reason, rule)
+        self.stage, self.reason, self.rule = stage, reason, rule
+
+
 def decode_message(raw: Raw) -> Message | Rejected:
-    """Decode one message, checking size, JSON, type and schema in this order (protocol.md 6)."""
+    """Decode one message, checking size, UTF-8 and JSON, type, schema and meaning in this order (protocol.md 6)."""
+    try:
+        return _decode(raw)
+    except _FaultError as fault:
+        return Rejected(raw, fault.stage, fault.reason, fault.rule)
+
+
+def _decode(raw: Raw) -> Message:
     if len(raw.body) > MAX_BODY:
-        return Rejected(raw, "size", f"{len(raw.body)} bytes; a body has at most {MAX_BODY}", "size")
+        raise _FaultError("size", f"{len(raw.body)} bytes; a body has at most {MAX_BODY}", "size")
+    if reason := _not_json(raw.body):
+        raise _FaultError("json", reason, "not-json")
     headers = parse_headers(raw.headers)
     kind = BY_CE_TYPE.get(headers.get("ce-type", ""))
     if kind is None:
-        return Rejected(raw, "type", f"unknown ce-type {headers.get('ce-type', '')[:100]!r}", "type-unknown")
+        raise _FaultError("type", f"unknown ce-type {headers.get('ce-type', '')[:100]!r}", "type-unknown")
     if not headers.get("ce-source"):
-        return Rejected(raw, "type", "the header ce-source is missing", "source-missing")
+        raise _FaultError("type", "the header ce-source is missing", "source-missing")
     try:
         body = decode(kind.body, raw.body)
     except msgspec.ValidationError as error:
-        return Rejected(raw, "schema", str(error), "schema")
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
-        return Rejected(raw, "json", str(error), "not-json")
-    return Message(
-        type=kind.ce_type,
-        source=headers["ce-source"],
-        subject=raw.subject.decode("utf-8", "replace"),
-        # What is sent again may travel under another message id, since the stream knows the first one.
-        id=_identity(headers),
-        headers=headers,
-        body=body,
-        raw=raw,
-    )
+        raise _FaultError("schema", _placed(error), "schema") from None
+    subject = raw.subject.decode("utf-8", "replace")
+    if wrong := fault_of(kind, subject, headers, body):
+        raise _FaultError("semantic", wrong[1], wrong[0])
+    # What is sent again may travel under another message id, since the stream knows the first one.
+    return Message(kind.ce_type, headers["ce-source"], subject, _identity(headers), headers, body, raw)
+
+
+def _not_json(body: bytes) -> str:
+    """Return why a body is not JSON text in UTF-8, empty when it is: also in fields that its type does not know."""
+    try:
+        str(body, "utf-8")
+        skim(body)
+    except UnicodeDecodeError as error:
+        return f"not UTF-8: byte {error.object[error.start]:#04x} (byte {error.start})"
+    except (msgspec.DecodeError, RecursionError) as error:
+        return str(error)
+    return ""
+
+
+def _placed(error: msgspec.ValidationError) -> str:
+    """Return what a schema misses, with the path; msgspec names none for the whole body."""
+    text = str(error)
+    return text if " - at `" in text else f"{text} - at `$`"
 
 
 def _identity(headers: Mapping[str, str]) -> str:
@@ -132,16 +162,19 @@ def dispatch(raws: Sequence[Raw]) -> None:
     decoded = [_checked(decode_message(raw)) for raw in raws]
     with transaction.atomic(), connection.cursor() as cursor:
         arrived, misnumbered = standings.admit(cursor, raws)
+        replayed = take_replays(raws)  # received before, as what was refused
         rejected = [item for item in decoded if isinstance(item, Rejected)] + misnumbered
         if rejected:
             quarantine(rejected=rejected)
         messages = [
             replace(item, stale=arrival.stale)
             for item, arrival in zip(decoded, arrived, strict=True)
-            if isinstance(item, Message) and item.type in _handlers and arrival.new
+            if isinstance(item, Message) and item.type in _handlers
+            if arrival.new or arrival.raw.seq in replayed
             if not arrival.stale or item.type in _takes_stale
         ]
-        for type, group in groupby(unhandled(messages, consumer=CONSUMER), key=lambda message: message.type):
+        fresh = unhandled(messages, consumer=CONSUMER, replayed=replayed)
+        for type, group in groupby(fresh, key=lambda message: message.type):
             _handlers[type](list(group))
 
 
@@ -151,10 +184,10 @@ def _checked(item: Message | Rejected) -> Message | Rejected:
     return item
 
 
-def unhandled(messages: Sequence[Message], *, consumer: str) -> Iterator[Message]:
+def unhandled(messages: Sequence[Message], *, consumer: str, replayed: Collection[int] = ()) -> Iterator[Message]:
     """Note the messages' ids as handled by the consumer, in the caller's transaction; return those that were not.
 
-    A message without an id never was.
+    A message without an id never was; nor was one of those `replayed`, by their sequences.
     """
     named = {message.id: message for message in messages if message.id}
     known = set(
@@ -166,7 +199,7 @@ def unhandled(messages: Sequence[Message], *, consumer: str) -> Iterator[Message
     )
     seen: set[str] = set()
     for message in messages:
-        if message.id in known or message.id in seen:
+        if message.raw.seq not in replayed and (message.id in known or message.id in seen):
             continue
         if message.id:
             seen.add(message.id)

@@ -4,6 +4,7 @@ import json
 from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any, ClassVar
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import connection, models
 from django.db.models import Q
 from django.utils.translation import gettext_lazy as _
@@ -26,11 +27,18 @@ class OutboxMessage(models.Model):
     sent_at = models.DateTimeField(_("sent at"), null=True)
     attempts = models.PositiveIntegerField(_("attempts"), default=0)
     error = models.CharField(_("last error"), max_length=500, blank=True)
+    not_before = models.DateTimeField(_("not before"), null=True)
+    insist = models.BooleanField(_("stored anew or sent again"), default=False)
+    """Whether it counts as sent only when the stream stores it: known under its id, it is tried again later."""
+    stream_seq = models.BigIntegerField(_("sequence in the queue of work"), null=True)
 
     class Meta:
         verbose_name = _("outgoing message")
         verbose_name_plural = _("outgoing messages")
-        indexes = [models.Index(fields=["id"], condition=Q(sent_at=None), name="outbox_unsent")]
+        indexes = [
+            models.Index(fields=["id"], condition=Q(sent_at=None), name="outbox_unsent"),
+            models.Index(fields=["stream_seq"], condition=~Q(stream_seq=None), name="outbox_of_queue"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.subject} {self.dedup}"
@@ -113,18 +121,52 @@ class HandledMessage(models.Model):
 class QuarantinedMessage(models.Model):
     """A message that was refused, with the reason; its bytes are kept (up to 32 KiB) to be looked at."""
 
+    UNIT = "unit_id"
+
+    class State(models.TextChoices):
+        """What became of it."""
+
+        HELD = "held", _("held")
+        REPLAYED = "replayed", _("replayed")
+        DISCARDED = "discarded", _("discarded")
+        EXPIRED = "expired", _("expired")
+
+    class Stage(models.TextChoices):
+        """Which check it did not pass, in their order; then what came after the checks."""
+
+        SIZE = "size", _("size")
+        JSON = "json", _("JSON")
+        TYPE = "type", _("type")
+        SCHEMA = "schema", _("schema")
+        SEMANTIC = "semantic", _("meaning")
+        EPOCH = "epoch", _("epoch")
+        HANDLER = "handler", _("handling")
+        DELIVERY = "delivery", _("delivery")
+
     id = models.BigAutoField(primary_key=True)
     stream = models.CharField(_("stream"), max_length=40)
     stream_seq = models.BigIntegerField(_("sequence in the stream"))
+    unit_id = models.BigIntegerField(_("unit"), null=True)
+    """Of the unit in the subject; null when the holding has no such unit. A key of the app that stands above."""
     subject = models.CharField(_("subject"), max_length=255)
     source = models.CharField(_("source"), max_length=255, blank=True)
     headers = models.JSONField(_("headers"), default=dict)
     sha256 = models.CharField(_("SHA-256 of the body"), max_length=64)
     size = models.PositiveIntegerField(_("size in bytes"))
     body = models.BinaryField(_("body"))
-    stage = models.CharField(_("stage"), max_length=20)  # size, json, type, schema, semantic, epoch, delivery
+    whole = models.BooleanField(_("kept whole"), default=False)
+    """Whether subject, headers and body are exactly those that came: only such a message can be replayed."""
+    stage = models.CharField(_("stage"), max_length=20, choices=Stage)
+    rule = models.CharField(_("rule"), max_length=60, blank=True)
     reason = models.CharField(_("reason"), max_length=500)
     received_at = models.DateTimeField(_("received at"), auto_now_add=True)
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.HELD)
+    decided_at = models.DateTimeField(_("decided at"), null=True)
+    decided_by = models.CharField(_("decided by"), max_length=200, blank=True)
+    note = models.CharField(_("note"), max_length=500, blank=True)
+    replay = models.ForeignKey(
+        OutboxMessage, verbose_name=_("replay"), null=True, on_delete=models.SET_NULL, related_name="+"
+    )
 
     class Meta:
         verbose_name = _("quarantined message")
@@ -132,7 +174,12 @@ class QuarantinedMessage(models.Model):
         constraints = [
             models.UniqueConstraint(fields=["stream", "stream_seq", "sha256"], name="quarantined_once"),
         ]
-        indexes = [models.Index(fields=["source", "-received_at"], name="quarantine_source")]
+        indexes = [
+            models.Index(fields=["source", "-received_at"], name="quarantine_source"),
+            models.Index(fields=["state", "-id"], name="quarantine_state"),
+            models.Index(fields=["unit_id", "-id"], name="quarantine_unit"),
+            models.Index(fields=["received_at"], name="quarantine_received"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.stage}: {self.reason}"
@@ -185,6 +232,94 @@ class Lease(models.Model):
 
     def __str__(self) -> str:
         return f"{self.division} {self.epoch} {self.host}"
+
+
+class RefusalWindow(models.Model):
+    """When the last messages of a source were refused: the newest twenty times, kept for some minutes."""
+
+    id = models.BigAutoField(primary_key=True)
+    source = models.CharField(_("source"), max_length=255)
+    unit = models.CharField(_("unit"), max_length=24, blank=True)
+    recent = ArrayField(models.DateTimeField(), verbose_name=_("refused at"))
+
+    class Meta:
+        verbose_name = _("refusals of a source")
+        verbose_name_plural = _("refusals of sources")
+        constraints = [models.UniqueConstraint(fields=["source", "unit"], name="window_once")]
+
+    def __str__(self) -> str:
+        return f"{self.source} {self.unit}"
+
+
+class Suspect(models.Model):
+    """A source of which twenty messages were refused within a minute, until none is for a while."""
+
+    UNIT = "unit_id"
+
+    id = models.BigAutoField(primary_key=True)
+    source = models.CharField(_("source"), max_length=255)
+    unit = models.CharField(_("unit in its subjects"), max_length=24, blank=True)
+    unit_id = models.BigIntegerField(_("unit"), null=True)
+    since = models.DateTimeField(_("since"))
+    last_at = models.DateTimeField(_("last refusal at"))
+    count = models.BigIntegerField(_("refusals"), default=0)
+    """All of them, also those that were too many to be kept."""
+    stage = models.CharField(_("last stage"), max_length=20, choices=QuarantinedMessage.Stage)
+    rule = models.CharField(_("last rule"), max_length=60, blank=True)
+    reason = models.CharField(_("last reason"), max_length=500)
+    closed_at = models.DateTimeField(_("closed at"), null=True)
+
+    class Meta:
+        verbose_name = _("suspect source")
+        verbose_name_plural = _("suspect sources")
+        constraints = [
+            models.UniqueConstraint(fields=["source", "unit"], condition=Q(closed_at=None), name="suspect_once"),
+        ]
+        indexes = [models.Index(fields=["source", "-id"], name="suspect_source")]
+
+    def __str__(self) -> str:
+        return self.source
+
+
+class FailedDelivery(models.Model):
+    """A message that a consumer gave up: what the server's advisory tells, and how far it was looked after."""
+
+    class Kind(models.TextChoices):
+        """How it was given up."""
+
+        EXHAUSTED = "exhausted", _("deliveries exhausted")
+        TERMINATED = "terminated", _("terminated by the receiver")
+
+    class State(models.TextChoices):
+        """Found in an advisory; then kept in the quarantine, then gone from the queue: done. Or gone before."""
+
+        FOUND = "found", _("found")
+        KEPT = "kept", _("kept")
+        DONE = "done", _("done")
+        GONE = "gone", _("acknowledged after all")
+
+    id = models.BigAutoField(primary_key=True)
+    stream = models.CharField(_("stream"), max_length=40)
+    consumer = models.CharField(_("consumer"), max_length=60)
+    stream_seq = models.BigIntegerField(_("sequence in the stream"))
+    kind = models.CharField(_("kind"), max_length=10, choices=Kind)
+    deliveries = models.PositiveIntegerField(_("deliveries"), default=0)
+    reason = models.CharField(_("reason"), max_length=400, blank=True)
+    advised_at = models.DateTimeField(_("advised at"))
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.FOUND)
+
+    class Meta:
+        verbose_name = _("failed delivery")
+        verbose_name_plural = _("failed deliveries")
+        constraints = [
+            models.UniqueConstraint(
+                fields=["stream", "consumer", "stream_seq", "kind", "advised_at"], name="failed_once"
+            ),
+        ]
+        indexes = [models.Index(fields=["id"], condition=Q(state__in=("found", "kept")), name="failed_open")]
+
+    def __str__(self) -> str:
+        return f"{self.stream}/{self.consumer} {self.stream_seq}"
 
 
 class CounterManager(models.Manager["Counter"]):

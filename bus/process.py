@@ -7,9 +7,10 @@ import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
+from typing import TypeVar
 
 import msgspec
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections
+from django.db import DatabaseError, InterfaceError, close_old_connections, connections, transaction
 from nats.aio.msg import Msg
 
 from audit import services as audit
@@ -18,11 +19,14 @@ from bus.credentials.keystore import ACCOUNT
 from bus.delivery import deliver_once, expire_once
 from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
+from bus.exhausted import settle_once
 from bus.fastpath import FastPath
 from bus.feeds import Raw
 from bus.leases import BOOK, LeasesUnavailableError
+from bus.quarantine import REQUESTS, quarantine
 from bus.receipts import EVERY_S, Receipts
 from bus.relay import relay_once
+from bus.units import subsidiaries
 from claytom_agent.client import Bus, Disconnected
 from claytom_agent.login import Login, split_url
 
@@ -31,10 +35,13 @@ log = logging.getLogger("bus.process")
 RELAY_PAUSE_S = 0.15
 SEAL_PAUSE_S = 0.5
 DUE_PAUSE_S = 0.5
+SETTLE_PAUSE_S = 1.0
 BACKOFF_S = (0.2, 5.0)
+UNITS_PAUSE_S = 10.0  # how often we look for new subsidiaries
 INBOX = "_INBOX_portal"
 INBOXES = "_INBOX"
 """Answers go to inboxes only: whoever asks may name any subject for the answer, and we may publish on many."""
+T = TypeVar("T")
 
 
 async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
@@ -48,6 +55,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
         _relay(bus, stop),
         _deliver(bus, stop),
         _seal(stop),
+        _settle(bus, stop),
         _answer(bus, stop),
         _receipt(bus, stop),
         pull.run(feeds.registered("bus"), nats_url, stop),
@@ -73,20 +81,45 @@ def _account(url: str) -> str:
 
 
 async def _keep_streams(bus: Bus, stop: asyncio.Event) -> None:
-    """Bring the streams back whenever NATS was away: a stream in memory is gone with the server that held it."""
+    """Bring streams and queues of work to their declaration at the start, when NATS was away (a stream in memory is
+    gone with the server that held it), and when there is a new subsidiary.
+    """
     doubt = asyncio.Event()
     bus.on_reconnect.append(doubt.set)
     doubt.set()
+    clock = asyncio.get_running_loop().time
+    units: list[str] = []
+    next_look, failure = 0.0, ""
     while not stop.is_set():
-        if doubt.is_set():
-            doubt.clear()
-            try:
-                for line in await ensure_streams(bus):
-                    log.info("%s", line)
-            except (RuntimeError, OSError, LookupError) as error:
-                log.warning("streams not ensured: %s", error)
-                doubt.set()
-        await _pause(stop, 0.5)
+        if doubt.is_set() or clock() >= next_look:
+            found = await asyncio.to_thread(_subsidiaries)
+            changed = found not in (None, units)
+            units = units if found is None else found
+            if doubt.is_set() or changed:
+                doubt.clear()
+                try:
+                    for line in await ensure_streams(bus, units):
+                        log.info("%s", line)
+                    failure = ""
+                except (RuntimeError, OSError, LookupError) as error:
+                    if (
+                        str(error) != failure
+                    ):  # what cannot be changed in place stays so: one line, not two a second
+                        log.warning("streams not ensured: %s", error)
+                    failure = str(error)
+                    doubt.set()
+            next_look = clock() + UNITS_PAUSE_S
+        await _pause(stop, BACKOFF_S[1] if failure and bus.connected else 0.5)
+
+
+def _subsidiaries() -> list[str] | None:
+    """Return the subsidiaries; None when the database does not answer: streams can be had without it."""
+    try:
+        return subsidiaries()
+    except (DatabaseError, InterfaceError):
+        return None
+    finally:
+        connections.close_all()
 
 
 async def _pause(stop: asyncio.Event, seconds: float) -> None:
@@ -127,7 +160,7 @@ async def _repeat(
             await _pause(stop, delay)
 
 
-def _fresh(step: Callable[[], int]) -> int:
+def _fresh(step: Callable[[], T]) -> T:
     close_old_connections()
     try:
         return step()
@@ -175,6 +208,12 @@ async def _seal(stop: asyncio.Event) -> None:
         await _repeat("sequencer", audit.seal, SEAL_PAUSE_S, stop, executor)
 
 
+async def _settle(bus: Bus, stop: asyncio.Event) -> None:
+    loop = asyncio.get_running_loop()
+    with ThreadPoolExecutor(1, "settle") as executor:
+        await _repeat("settling", partial(settle_once, bus, loop), SETTLE_PAUSE_S, stop, executor)
+
+
 async def _answer(bus: Bus, stop: asyncio.Event) -> None:
     """Answer requests on `org.claytom.*.command.<verb>`; several bus processes share them (queue group)."""
     loop = asyncio.get_running_loop()
@@ -199,15 +238,20 @@ async def _answer(bus: Bus, stop: asyncio.Event) -> None:
 
 
 def _reply(responder: Responder, request: Msg) -> bytes:
-    """Return the answer of a responder, or a refusal that says why; b"" when the sender should ask again."""
+    """Return the answer of a responder, or a refusal that says why; b"" when the sender should ask again.
+
+    A request that cannot be understood is quarantined too: who sends such things is to be seen.
+    """
     headers = request.headers or {}
-    block = b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode()
-    message = decode_message(Raw(request.subject.encode(), block, request.data, 0))
-    if not isinstance(message, Message):
-        return msgspec.json.encode({"code": message.stage, "reason": message.reason, "retry_after_s": 60})
+    block = b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
+    raw = Raw(request.subject.encode(), block, request.data, time.time_ns(), REQUESTS)
+    message = decode_message(raw)
     close_old_connections()
     try:
-        return msgspec.json.encode(responder(message))
+        if isinstance(message, Message):
+            return msgspec.json.encode(responder(message))
+        with transaction.atomic():
+            quarantine(rejected=[message])
     except LeasesUnavailableError as error:
         log.warning("%s not answered: %s", request.subject, error)
         return b""
@@ -215,3 +259,4 @@ def _reply(responder: Responder, request: Msg) -> bytes:
         log.warning("%s not answered, the database fails: %s", request.subject, str(error).strip())
         connections.close_all()
         return b""
+    return msgspec.json.encode({"code": message.stage, "reason": message.reason, "retry_after_s": 60})

@@ -10,14 +10,15 @@ import logging
 from collections import defaultdict
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from datetime import timedelta
+from typing import Any, Final
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Q
 from django.utils import timezone
 
 from bus.models import OutboxMessage
-from bus.streams import stream_of
+from bus.streams import WORK, stream_of
 from claytom_agent.client import MAX_BATCH, Bus, BusError, Disconnected, NoAnswerError, NobodyThereError, Outgoing
 
 log = logging.getLogger("bus.relay")
@@ -25,6 +26,8 @@ log = logging.getLogger("bus.relay")
 RELAY_LOCK = 0x72656C61  # "rela"
 BATCH = 500
 PARALLEL = 32
+FORGETTING: Final = timedelta(seconds=15)  # between tries of what the stream still knows by its id
+KNOWN: Final = "the stream still knows this message id; it is sent again until it is stored anew"
 
 
 @dataclass(slots=True)
@@ -33,8 +36,11 @@ class Pending:
 
     id: int
     message: Outgoing
+    insist: bool = False
     error: str = ""
     sent: bool = False
+    known: bool = False  # the stream took it for one that it has
+    seq: int | None = None  # in the queue of work
 
 
 def relay_once(bus: Bus, loop: asyncio.AbstractEventLoop) -> int:
@@ -50,22 +56,34 @@ def relay_once(bus: Bus, loop: asyncio.AbstractEventLoop) -> int:
                 return 0
         rows = (
             OutboxMessage.objects.select_for_update(skip_locked=True)
-            .filter(sent_at=None)
+            .filter(Q(not_before=None) | Q(not_before__lte=timezone.now()), sent_at=None)
             .order_by("id")
-            .values_list("id", "subject", "payload", "headers")[:BATCH]
+            .values_list("id", "subject", "payload", "headers", "insist")[:BATCH]
         )
         pending = [
-            Pending(pk, Outgoing(subject, bytes(payload), headers)) for pk, subject, payload, headers in rows
+            Pending(pk, Outgoing(subject, bytes(payload), headers), insist)
+            for pk, subject, payload, headers, insist in rows
         ]
         if not pending:
             return 0
         asyncio.run_coroutine_threadsafe(_send(bus, pending), loop).result(timeout=45)
-        sent = [item.id for item in pending if item.sent]
-        OutboxMessage.objects.filter(pk__in=sent).update(sent_at=timezone.now(), error="")
-        for item in pending:
-            if not item.sent:
-                OutboxMessage.objects.filter(pk=item.id).update(attempts=F("attempts") + 1, error=item.error[:500])
-        return len(sent)
+        return _note(pending)
+
+
+def _note(pending: Sequence[Pending]) -> int:
+    """Write down what became of each message; return how many were sent."""
+    now = timezone.now()
+    sent = [item.id for item in pending if item.sent]
+    OutboxMessage.objects.filter(pk__in=sent).update(sent_at=now, error="")
+    for item in pending:
+        row = OutboxMessage.objects.filter(pk=item.id)
+        if item.sent and item.seq is not None:
+            row.update(stream_seq=item.seq)
+        elif item.known:
+            row.update(attempts=F("attempts") + 1, error=KNOWN, not_before=now + FORGETTING)
+        elif not item.sent:
+            row.update(attempts=F("attempts") + 1, error=item.error[:500])
+    return len(sent)
 
 
 async def _send(bus: Bus, pending: Sequence[Pending]) -> None:
@@ -74,6 +92,8 @@ async def _send(bus: Bus, pending: Sequence[Pending]) -> None:
     for item in pending:
         stream = stream_of(item.message.subject)
         name = stream["name"] if stream else ""
+        if item.insist and stream:  # alone: a batch does not tell which of its messages the stream knew
+            name, stream = f"{name} again", {**stream, "allow_atomic": False}
         streams[name] = stream
         by_stream[name].append(item)
     for name, items in by_stream.items():
@@ -118,10 +138,12 @@ async def _send_singly(bus: Bus, items: Sequence[Pending]) -> None:
         async with room:
             for item in queue:
                 try:
-                    await bus.js_publish(item.message, tries=1)
+                    ack = await bus.js_publish(item.message, tries=1)
                 except (BusError, Disconnected, NoAnswerError, NobodyThereError) as error:
                     item.error = str(error)
                     return
-                item.sent = True
+                item.known = item.insist and ack.duplicate
+                item.sent = not item.known
+                item.seq = ack.seq if ack.stream == WORK else None
 
     await asyncio.gather(*(drain(queue) for queue in queues.values()))

@@ -4,6 +4,7 @@ Subjects are literal at tokens 4 and 5, since wildcard families overlap and JetS
 streams. Times are nanoseconds, sizes bytes, as in the JetStream API.
 """
 
+from collections.abc import Iterable
 from typing import Any
 
 SECOND = 1_000_000_000
@@ -97,6 +98,7 @@ STREAMS: tuple[dict[str, Any], ...] = (
             "$JS.EVENT.ADVISORY.CONSUMER.MSG_TERMINATED.>",
         ],
         max_age=3 * 86_400 * SECOND,
+        max_bytes=256 * MIB,  # a consumer that gives up on everything must not fill the disk with saying so
     ),
     _stream(
         "KV_CT_LEASES",
@@ -143,7 +145,33 @@ CONSUMERS: tuple[dict[str, Any], ...] = (
     _consumer("CT_PRESENCE", "portal-presence"),
     _consumer("CT_EVENTS", "portal-events"),
     _consumer("CT_CORP", "portal-corp"),
+    _consumer("CT_ADVISORIES", "portal-advisories"),
 )
+
+WORK = "CT_WORK"
+# The first pause is also the time to acknowledge: a longer task says "+WPI" every few seconds. After the fifth
+# delivery the item stays in the queue, and only an advisory tells (`bus.exhausted`).
+WORK_BACKOFF = [15 * SECOND, 30 * SECOND, 120 * SECOND, 600 * SECOND]
+
+
+def work_consumer(subsidiary: str, role: str) -> dict[str, Any]:
+    """Return the durable from which all agents of a role of a subsidiary pull their work, one subject each."""
+    return _consumer(
+        WORK,
+        f"{subsidiary}-{role}",
+        filter_subject=f"org.claytom.{subsidiary}.{role}.any",
+        ack_policy="explicit",
+        ack_wait=WORK_BACKOFF[0],
+        backoff=WORK_BACKOFF,
+        max_deliver=5,
+        max_ack_pending=2000,
+    )
+
+
+def consumers(subsidiaries: Iterable[str] = ()) -> list[dict[str, Any]]:
+    """Return all consumers: those of the portal, and one for each role of each of these subsidiaries."""
+    queues = [work_consumer(subsidiary, role) for subsidiary in subsidiaries for role in ROLES]
+    return [*CONSUMERS, *queues]
 
 
 def stream_of(subject: str) -> dict[str, Any] | None:

@@ -26,6 +26,7 @@ from iam.authority.api import (
     VersionViewSet,
 )
 from portal.api import AsyncApiView, MessageSchemaView, NotFoundView, OverviewView
+from portal.api_quarantine import QuarantineViewSet, SuspectViewSet
 from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
@@ -46,6 +47,8 @@ router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("messages", DirectedMessageViewSet, basename="message-api")
 router.register("escalations", EscalationViewSet, basename="escalation-api")
 router.register("ledger", LedgerViewSet, basename="ledger")
+router.register("quarantine", QuarantineViewSet, basename="quarantined-message")
+router.register("suspects", SuspectViewSet, basename="suspect")
 router.register("iam/bindings", BindingViewSet, basename="binding")
 router.register("iam/roles", RoleViewSet, basename="access-role")
 router.register("iam/people", PersonViewSet, basename="person")

@@ -242,6 +242,7 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 60.0,
         "options": {"expires": 60},
     },
+    "suspects": {"task": "bus.tasks.settle_suspects", "schedule": 30.0, "options": {"expires": 30}},
     "bus-retention": {"task": "bus.tasks.retain", "schedule": 600.0, "options": {"expires": 600}},
 }
 

@@ -48,6 +48,11 @@ ACTS: dict[str, str | Promise] = {
     "review.open": gettext_lazy("Access review opened"),
     "review.decide": gettext_lazy("Binding reviewed"),
     "review.close": gettext_lazy("Access review closed"),
+    "quarantine.replay": gettext_lazy("Refused message sent again"),
+    "quarantine.discard": gettext_lazy("Refused message discarded"),
+    "quarantine.expire": gettext_lazy("Refused messages expired"),
+    "source.suspect": gettext_lazy("Source marked suspect"),
+    "source.clear": gettext_lazy("Source no longer suspect"),
 }
 
 
@@ -189,4 +194,6 @@ def ledger_address(object_: str) -> str:
     kind, _slash, rest = object_.partition("/")
     if kind == "unit" and rest:
         return reverse("unit", args=[rest])
-    return ""
+    if kind == "quarantine" and rest.isdigit():
+        return reverse("quarantined", args=[int(rest)])
+    return reverse("quarantine") if kind == "suspect" else ""

@@ -11,9 +11,10 @@ from django.utils.translation import gettext as _
 
 from audit.models import LedgerEntry
 from bus.mailbox import letters_to, type_name
-from bus.models import DirectedMessage
+from bus.models import DirectedMessage, Suspect
 from holding import scope
 from holding.models import SUBJECT_ROOT, Agent, BlueprintVersion, Body, Incumbency, Role, Seat, Unit
+from portal.quarantine import suspicion_of
 from subsidiaries.performance.models import KpiLatest
 from subsidiaries.replacement.models import STALE_AFTER, DivisionState, Replacement, SeatState
 from subsidiaries.replacement.shown import REPLACED, UNKNOWN, in_shown_state
@@ -128,6 +129,8 @@ class Profile:
     replacements: list[Replacement]
     letters: list[tuple[str, DirectedMessage]]
     """The last directed messages to it, each with the name of its type."""
+    suspicion: Suspect | None
+    """The open mark of a suspect source, to whoever may see it."""
     ledger: list[LedgerEntry] | None
     """What the ledger says of the seat; None to whoever may not read it."""
 
@@ -167,6 +170,7 @@ def profile(agent: Agent, *, now: datetime) -> Profile:
             .order_by("-pk")[:HISTORY]
         ),
         letters=[(type_name(one.type), one) for one in letters_to(address=agent.subject)[:HISTORY]],
+        suspicion=suspicion_of(agent.subject, agent.unit_id),
         ledger=_ledger_of(seat),
     )
 

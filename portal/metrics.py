@@ -10,7 +10,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.registry import Collector
 
 from audit.models import UnsealedEntry
-from bus.models import Counter, OutboxMessage
+from bus.models import Counter, FailedDelivery, OutboxMessage, QuarantinedMessage, Suspect
 from holding.models import Unit
 from holding.scope import EVERYTHING, opened
 from portal.figures import share, staffing
@@ -20,7 +20,7 @@ UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class HoldingCollector(Collector):
-    """Reads what `/metrics` shows (nine queries, whatever the number of agents)."""
+    """Reads what `/metrics` shows (twelve queries, whatever the number of agents)."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -91,6 +91,11 @@ def _bus() -> Iterator[Metric]:
     unsent = OutboxMessage.objects.filter(sent_at=None).count()
     yield _gauge("outbox_unsent", "Messages of the outbox that are not sent yet.", unsent)
     yield _gauge("ledger_unsealed", "Ledger entries not yet in the Merkle log.", UnsealedEntry.objects.count())
+    held = QuarantinedMessage.objects.filter(state=QuarantinedMessage.State.HELD).count()
+    yield _gauge("quarantine_held", "Refused messages that wait for somebody to decide.", held)
+    yield _gauge("suspects_open", "Suspect sources.", Suspect.objects.filter(closed_at=None).count())
+    given_up = FailedDelivery.objects.filter(state__in=("found", "kept")).count()
+    yield _gauge("failed_deliveries_open", "Messages given up by consumers that are not dealt with yet.", given_up)
     rows = Counter.objects.order_by("name").values_list("name", "labels").annotate(total=Sum("value"))
     families: dict[str, list[tuple[dict[str, str], int]]] = {}
     for name, labels, total in rows:

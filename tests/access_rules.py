@@ -73,6 +73,16 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "access-review-open": _post("reviews.conduct"),
     "access-review-close": _post("reviews.conduct"),
     "access-review-decide": _post("reviews.conduct"),
+    # the quarantine
+    "quarantine": "quarantine.view",
+    "quarantined": "quarantine.view",
+    "quarantine-replay": _post("quarantine.decide"),
+    "quarantine-discard": _post("quarantine.decide"),
+    "quarantined-message-list": {"GET": "quarantine.view"},
+    "quarantined-message-detail": {"GET": "quarantine.view"},
+    "quarantined-message-replay": _post("quarantine.decide"),
+    "quarantined-message-discard": _post("quarantine.decide"),
+    "suspect-list": {"GET": "quarantine.view"},
     # approvals and authority
     "approvals": "authority.view",
     "approval": "authority.view",
@@ -210,6 +220,13 @@ SEEN: Final[Mapping[str, str]] = {
     ),
     **dict.fromkeys(
         (
+            "quarantined", "quarantine-replay", "quarantine-discard", "quarantined-message-detail",
+            "quarantined-message-replay", "quarantined-message-discard",
+        ),
+        "quarantine.view",
+    ),
+    **dict.fromkeys(
+        (
             "access-review", "access-review-close", "access-review-decide", "review-detail", "review-close",
             "review-item-list", "review-item-decide",
         ),
@@ -245,6 +262,9 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
     "escalations.escalation": ("people.view", CLOSED),  # it names who has it
     "escalations.step": ("people.view", CLOSED),
     "bus.quarantinedmessage": ("bus.view", CLOSED),
+    "bus.suspect": ("bus.view", CLOSED),
+    "bus.faileddelivery": ("bus.view", CLOSED),
+    "bus.refusalwindow": ("bus.view", CLOSED),
     "bus.counter": ("bus.view", CLOSED),
     "access.groupmapping": ("people.view", "bindings.grant"),
     **{

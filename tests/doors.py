@@ -154,6 +154,14 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
         lambda planted, slug: [{"pk": one.pk} for one in planted[slug].bindings],
     ),
     "person-detail": lambda planted, slug: [{"username": one.username} for one in planted[slug].people],
+    **dict.fromkeys(
+        ("quarantined", "quarantine-replay", "quarantine-discard"),
+        lambda planted, slug: [{"number": one.pk} for one in planted[slug].refused],
+    ),
+    **dict.fromkeys(
+        ("quarantined-message-detail", "quarantined-message-replay", "quarantined-message-discard"),
+        lambda planted, slug: [{"pk": one.pk} for one in planted[slug].refused],
+    ),
     "admin:view_on_site": lambda planted, slug: [
         {"content_type_id": ContentType.objects.get_for_model(Unit).pk, "object_id": planted[slug].unit.pk}
     ],
@@ -225,6 +233,11 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "on": lambda planted, slug: ["2099-01-01"],
     "version": lambda planted, slug: [1],
     "title": lambda planted, slug: ["x"],
+    "stream": lambda planted, slug: ["CT_EVENTS", "request"],
+    "stage": lambda planted, slug: ["schema", "delivery"],
+    "rule": lambda planted, slug: ["schema"],
+    "source": lambda planted, slug: [f"host/zqrefused-{slug}"],
+    "until": lambda planted, slug: ["2099-01-01T00:00:00Z"],
     "since": lambda planted, slug: ["2026-01-01T00:00:00Z"],
     "limit": lambda planted, slug: [1, 500],
     "sort": lambda planted, slug: ["worst", "-replacements", "quality_score"],
@@ -252,6 +265,18 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "new-approval": ("matter", "unit", "title"),
     "authority": ("on", "version", "unit"),
     "rates": ("after", "before"),
+    "quarantine": (
+        "stream",
+        "stage",
+        "rule",
+        "source",
+        "unit",
+        "state",
+        "since",
+        "until",
+        "after",
+        "before",
+    ),
 }
 
 

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from audit.models import LedgerEntry
 from bus import mailbox
+from bus.models import QuarantinedMessage, Suspect
 from holding.models import Agent, Division, Seat, Unit
 from holding.scope import VIEW
 from holding.tests.factories import make_holding
@@ -121,6 +122,7 @@ class Marked:
             VIEW: (),
             "people.view": ("holder", "clerk", "grant", "sos", "invited", "service", "token", "group"),
             "reviews.conduct": ("noted",),
+            "quarantine.view": ("refused", "fault", "suspected"),
             "authority.view": ("asked", "why", "party", "note", "lent", "absent", "interest"),
         }
         return {
@@ -147,6 +149,11 @@ class Marked:
     def bindings(self) -> list[RoleBinding]:
         """Their bindings."""
         return list(RoleBinding.objects.filter(user__in=self.people).order_by("pk"))
+
+    @property
+    def refused(self) -> list[QuarantinedMessage]:
+        """Messages on its subjects that were refused: one is held, one was discarded."""
+        return list(QuarantinedMessage.objects.filter(unit_id=self.unit.pk).order_by("pk"))
 
     @property
     def approvals(self) -> list[Approval]:
@@ -189,6 +196,7 @@ def plant() -> Planted:
         _mark(marked)
         _happen(marked)
         _measure(marked)
+        _refuse(marked)
         _bind(marked)
         _decide(marked, *marked.people)
         _escalate(marked, marked.people[0])
@@ -253,6 +261,21 @@ def _measure(marked: Marked) -> None:
     KpiSample.objects.create(
         seq=marked.number, ts=now + LATER, received_at=now, unit=marked.unit, role="operator", ordinal=31,
         generation=1, **values,
+    )  # fmt: skip
+
+
+def _refuse(marked: Marked) -> None:
+    slug, now = marked.slug, timezone.now()
+    source, fault = f"host/zqrefused-{slug}", f"zqfault-{slug}"
+    for number, state in enumerate(("held", "discarded")):
+        QuarantinedMessage.objects.create(
+            stream="CT_EVENTS", stream_seq=10 * marked.number + number, unit_id=marked.unit.pk,
+            subject=f"org.claytom.{slug}.metrics.state", source=source, headers={"ce-source": source},
+            sha256="0" * 64, size=9, body=fault.encode(), stage="schema", rule="schema", reason=fault, state=state,
+        )  # fmt: skip
+    Suspect.objects.create(
+        source=f"host/zqsuspected-{slug}", unit=slug, unit_id=marked.unit.pk, since=now, last_at=now, count=21,
+        stage="schema", rule="schema", reason=fault,
     )  # fmt: skip
 
 

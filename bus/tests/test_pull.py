@@ -16,6 +16,7 @@ from claytom_agent.client import Bus, Outgoing
 from tests.servers import login_of
 
 SUBJECT = "org.claytom.pricing.metrics.kpi"
+pytestmark = pytest.mark.django_db(transaction=True)  # the streams' command asks which subsidiaries there are
 
 
 @pytest.fixture

@@ -96,12 +96,15 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         entries.append(("access", _("Access")))
     if scope.current().has("authority.view"):
         entries.append(("approvals", _("Approvals")))
+    if scope.current().has("quarantine.view"):
+        entries.append(("quarantine", _("Quarantine")))
     below = {
         "unit": "organisation",
         "agent": "agents",
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),
+        **dict.fromkeys(("quarantined", "quarantine-replay", "quarantine-discard"), "quarantine"),
     }
     name = request.resolver_match.url_name if request.resolver_match else None
     return [

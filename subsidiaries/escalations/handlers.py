@@ -7,7 +7,7 @@ from msgspec import UNSET
 
 from bus.dispatch import Message, decode_message, handler, unhandled
 from bus.feeds import Feed, Raw, header, register
-from bus.services import Rejected, quarantine
+from bus.services import Rejected, quarantine, take_replays
 from claytom_agent.messages import EscalationRaise, EscalationResolve, ce_type
 from subsidiaries.escalations import services
 from subsidiaries.escalations.models import HOLDING
@@ -33,7 +33,8 @@ def take_corporate(raws: Sequence[Raw]) -> None:
     with transaction.atomic():
         if refused := [one for one in ours if isinstance(one, Rejected)]:
             quarantine(rejected=refused)
-        fresh = list(unhandled([one for one in ours if isinstance(one, Message)], consumer=CONSUMER))
+        messages = [one for one in ours if isinstance(one, Message)]
+        fresh = list(unhandled(messages, consumer=CONSUMER, replayed=take_replays(raws)))
         services.note_raised(reports=[_report(one, at_the_holding=True) for one in fresh if one.type == RAISE])
         for message in fresh:
             body = message.body

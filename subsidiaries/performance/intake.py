@@ -21,7 +21,7 @@ from bus.feeds import Raw, header
 from bus.fencing import Fenced, report
 from bus.leases import BOOK
 from bus.marks import MAX_DIGITS, Marks, SeqError
-from bus.services import Rejected, quarantine
+from bus.services import Rejected, quarantine, take_replays
 from bus.standings import made_at
 from claytom_agent.messages import (
     KPI_MAX_AGE,
@@ -337,12 +337,17 @@ def _arrivals(cursor: CursorWrapper, raws: Sequence[Raw], now: datetime, outcome
     marks = Marks(raws[0].stream)
     runs: list[Run] = []
     others: dict[UUID, Arrival] = {}
+    replayed = take_replays(raws)
+    again: list[Arrival] = []  # sent again from the quarantine: received before, as what was refused
     awaited, run = b"", NO_RUN
     for raw in raws:
         headers = raw.headers
         name, at = _value(headers, b"\r\nce-source:")
         source = name, (_value(headers, b"\r\nClaytom-Generation:")[0] if CORPORATE in name else b"")
         typed = headers.endswith(TYPE_LINE, 0, at + 2)
+        if replayed and raw.seq in replayed:
+            again.append((raw, source, typed))
+            continue
         seq, _ = _value(headers, b"\r\nClaytom-Seq:")
         if seq != awaited or raw.subject != run.subject:
             if not seq:
@@ -365,6 +370,7 @@ def _arrivals(cursor: CursorWrapper, raws: Sequence[Raw], now: datetime, outcome
     if others:
         new = remember(cursor, others, now)
         runs += _unnumbered([other for key, other in others.items() if key in new])
+    runs += _unnumbered(again)
     outcome.duplicates = len(raws) - sum(len(run.arrivals) for run in runs) - len(outcome.rejected)
     return runs
 

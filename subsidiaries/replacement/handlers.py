@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import Final
 
+from django.db import transaction
 from msgspec import UnsetType
 
 from bus import counters
@@ -28,7 +29,8 @@ def take_presence(raws: Sequence[Raw]) -> None:
     rejected = [item for item in decoded if isinstance(item, Rejected)]
     reports = [item.body for item in decoded if not isinstance(item, Rejected) and isinstance(item.body, Presence)]
     if rejected:
-        quarantine(rejected=rejected)
+        with transaction.atomic():
+            quarantine(rejected=rejected)
     outcome = observing.observe(reports=reports, roster=_roster)
     counters.add("claytom_presence_total", outcome.taken)
     counters.add("claytom_presence_stale_total", outcome.stale)

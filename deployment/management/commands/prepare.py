@@ -1,4 +1,4 @@
-"""`manage.py prepare`: bring database, streams, holding, authority, administrator and static files to this version.
+"""`manage.py prepare`: bring database, holding, streams, authority, administrator and static files to this version.
 
 Idempotent, and quick when there is nothing to do, because each start runs it.
 """
@@ -26,7 +26,9 @@ HOLDING = Path("holding/data/holding.yaml")
 class Command(BaseCommand):
     """Everything that must be done once before the processes of a version start."""
 
-    help = "Migrate, create streams, load holding and authority, ensure the administrator, collect static files."
+    help = (
+        "Migrate, load the holding, create streams, load authority, ensure the administrator, collect static files."
+    )
     requires_system_checks = ()
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -35,9 +37,9 @@ class Command(BaseCommand):
 
     def handle(self, *args: Any, **options: Any) -> None:
         self._do("Database", self._migrate)
-        self._do("Streams", lambda: self._call("ensure_streams"))
         self._do("Holding", lambda: self._call("load_holding", options["holding"], yes=True))
         self._do("Credentials", lambda: self._call("ensure_credentials", *_subsidiaries()))
+        self._do("Streams", lambda: self._call("ensure_streams"))  # its subsidiaries have queues of work
         self._do("Authority", lambda: self._call("load_authority"))
         self._do("Seats", self._ensure_states)
         self._do("Administrator", self._ensure_administrator)
