@@ -78,8 +78,8 @@ def rotate_signing_keys(
 def rotate_operator(store: KeyStore, restart: Callable[[], None], *, whole: bool) -> Report:
     """Sign accounts with a new key of the operator's, or (`whole`) put a new operator in place of the old.
 
-    Accounts keep their identity and their streams. A server reads whom it trusts only when it starts: `restart` must
-    bring it back with its new configuration.
+    Accounts keep their identity and their streams. A server reads whom it trusts only when it starts: `restart`
+    must bring it back with its new configuration.
     """
     old = store.replace_operator() if whole else store.replace_operator_signing_key()
     restart()

@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from deployment.embedded.nats import find_binary, trust
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET_TTL_S = 4
 SETTINGS = {"kpi_interval_s": 3600, "presence_interval_s": 0.3, "presence_full_s": 2}
-UNITS = ("pricing", "sales")
+UNITS = ("pricing", "sales", "tax")
 ORDER = {"ce-type": "org.claytom.test.order.v1", "ce-source": "portal/test"}
 """Headers of a command; what has none is not obeyed."""
 CONFIGURATION = """
@@ -54,7 +54,7 @@ class NatsServer:
     It runs in operator mode as an installation does, or knows two passwords as a server of somebody else's may.
     """
 
-    def __init__(self, directory: Path, *, passwords: bool = False) -> None:
+    def __init__(self, directory: Path, *, passwords: bool = False, units: Iterable[str] = UNITS) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
@@ -65,7 +65,7 @@ class NatsServer:
         if passwords:
             text += PASSWORDS.format(publish=json.dumps(HOST_PUBLISH), subscribe=json.dumps(HOST_SUBSCRIBE))
         else:
-            self.store = KeyStore.create(directory / "keys", units=UNITS)
+            self.store = KeyStore.create(directory / "keys", units=units)
             self.logins = Logins(self.store)
             self.logins.renew()
             text += trust(self.store, directory / "claims")
