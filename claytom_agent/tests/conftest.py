@@ -61,15 +61,19 @@ class NatsServer:
         self.directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self._passwords = passwords
-        text = CONFIGURATION.format(port=self.port, store=directory / "js")
-        if passwords:
-            text += PASSWORDS.format(publish=json.dumps(HOST_PUBLISH), subscribe=json.dumps(HOST_SUBSCRIBE))
-        else:
+        if not passwords:
             self.store = KeyStore.create(directory / "keys", units=units)
             self.logins = Logins(self.store)
             self.logins.renew()
-            text += trust(self.store, directory / "claims")
-        (directory / "nats.conf").write_text(text)
+        self.write_configuration()
+
+    def write_configuration(self) -> None:
+        text = CONFIGURATION.format(port=self.port, store=self.directory / "js")
+        if self._passwords:
+            text += PASSWORDS.format(publish=json.dumps(HOST_PUBLISH), subscribe=json.dumps(HOST_SUBSCRIBE))
+        else:
+            text += trust(self.store, self.directory / "claims")
+        (self.directory / "nats.conf").write_text(text)
 
     @property
     def address(self) -> str:
@@ -87,6 +91,12 @@ class NatsServer:
         self._process = subprocess.Popen(
             [str(find_binary()), "-c", str(self.directory / "nats.conf"), "-l", str(log)]
         )
+
+    def terminate(self) -> None:
+        """End the server as its supervisor would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
 
     def kill(self) -> None:
         if self._process is not None:
