@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from bus.credentials.keystore import KeyStore
 from bus.credentials.logins import File, Logins
 from bus.credentials.permissions import AGENT
-from bus.credentials.push import push
+from bus.credentials.push import for_push, push
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,8 +64,9 @@ def rotate_signing_keys(
 
     `meanwhile` is called when both are good: a pause in which others can fetch new logins.
     """
+    known = for_push(store)  # its key may be among those that the server has yet to hear of
     old = store.replace_signing_keys(scopes)
-    push(store, url)
+    push(store, url, login=known)
     files = _files(logins, scopes)
     for file in files:
         logins.write(file)
@@ -78,8 +79,8 @@ def rotate_signing_keys(
 def rotate_operator(store: KeyStore, restart: Callable[[], None], *, whole: bool) -> Report:
     """Sign accounts with a new key of the operator's, or (`whole`) put a new operator in place of the old.
 
-    Accounts keep their identity and their streams. A server reads whom it trusts only when it starts: `restart` must
-    bring it back with its new configuration.
+    Accounts keep their identity and their streams. A server reads whom it trusts only when it starts: `restart`
+    must bring it back with its new configuration.
     """
     old = store.replace_operator() if whole else store.replace_operator_signing_key()
     restart()

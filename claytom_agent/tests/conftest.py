@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,7 +29,7 @@ from deployment.embedded.nats import find_binary, trust
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET_TTL_S = 4
 SETTINGS = {"kpi_interval_s": 3600, "presence_interval_s": 0.3, "presence_full_s": 2}
-UNITS = ("pricing", "sales")
+UNITS = ("pricing", "sales", "tax")
 ORDER = {"ce-type": "org.claytom.test.order.v1", "ce-source": "portal/test"}
 """Headers of a command; what has none is not obeyed."""
 CONFIGURATION = """
@@ -54,22 +54,26 @@ class NatsServer:
     It runs in operator mode as an installation does, or knows two passwords as a server of somebody else's may.
     """
 
-    def __init__(self, directory: Path, *, passwords: bool = False) -> None:
+    def __init__(self, directory: Path, *, passwords: bool = False, units: Iterable[str] = UNITS) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.directory = directory
         self._process: subprocess.Popen[bytes] | None = None
         self._passwords = passwords
-        text = CONFIGURATION.format(port=self.port, store=directory / "js")
-        if passwords:
-            text += PASSWORDS.format(publish=json.dumps(HOST_PUBLISH), subscribe=json.dumps(HOST_SUBSCRIBE))
-        else:
-            self.store = KeyStore.create(directory / "keys", units=UNITS)
+        if not passwords:
+            self.store = KeyStore.create(directory / "keys", units=units)
             self.logins = Logins(self.store)
             self.logins.renew()
-            text += trust(self.store, directory / "claims")
-        (directory / "nats.conf").write_text(text)
+        self.write_configuration()
+
+    def write_configuration(self) -> None:
+        text = CONFIGURATION.format(port=self.port, store=self.directory / "js")
+        if self._passwords:
+            text += PASSWORDS.format(publish=json.dumps(HOST_PUBLISH), subscribe=json.dumps(HOST_SUBSCRIBE))
+        else:
+            text += trust(self.store, self.directory / "claims")
+        (self.directory / "nats.conf").write_text(text)
 
     @property
     def address(self) -> str:
@@ -87,6 +91,12 @@ class NatsServer:
         self._process = subprocess.Popen(
             [str(find_binary()), "-c", str(self.directory / "nats.conf"), "-l", str(log)]
         )
+
+    def terminate(self) -> None:
+        """End the server as its supervisor would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
 
     def kill(self) -> None:
         if self._process is not None:

@@ -72,7 +72,7 @@ class Command(BaseCommand):
             self.stdout.write("Agents outside must enrol again: their logins were signed by a key that is refused.")
 
     def _do(self, options: dict[str, Any], kind: str, act: Callable[[], Report]) -> None:
-        """Enter the intention, do it, enter the result: an act that was begun is in the ledger even if it failed."""
+        """Enter the intention, do it, enter the result: an act that began is in the ledger even if it failed."""
         enter = partial(_enter, actor=options["actor"], kind=kind)
         enter(phase="begin", details={"scopes": sorted(options["scope"])})
         began = time.monotonic()
