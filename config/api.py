@@ -26,7 +26,7 @@ from iam.authority.api import (
 )
 from portal.api import AsyncApiView, MessageSchemaView, NotFoundView, OverviewView
 from subsidiaries.performance.api import KpiMinuteViewSet
-from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
+from subsidiaries.replacement.api import AgentViewSet, FencedHostViewSet, ReplacementViewSet
 
 
 class SchemaView(SpectacularJSONAPIView):
@@ -40,6 +40,7 @@ router.register("units", UnitViewSet, basename="unit")
 router.register("seats", SeatViewSet, basename="seat")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
+router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("ledger", LedgerViewSet, basename="ledger")
 router.register("iam/bindings", BindingViewSet, basename="binding")

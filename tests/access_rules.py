@@ -119,6 +119,7 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "agent-detail": "units.view",
     "replacement-list": "units.view",
     "replacement-detail": "units.view",
+    "fenced-host-list": "units.view",
     "kpi-list": "units.view",
     "ledger-list": "ledger.view",
     "ledger-detail": "ledger.view",
@@ -245,7 +246,8 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
     },
     "replacement.allowance": ("authority.view", CLOSED),  # it names the approval
     "portal.export": ("ledger.view", CLOSED),  # who took what out is of the same kind as the ledger
-    "performance.watermark": ("bus.view", CLOSED),
+    "bus.watermark": ("bus.view", CLOSED),
+    "bus.lease": ("bus.view", CLOSED),
     "performance.samplekey": ("bus.view", CLOSED),
     **{
         f"{app}.{model}": ("units.view", CLOSED)
@@ -257,7 +259,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "performance": ("kpisample", "kpilatest", "kpiminute", "kpicoverage"),
             "replacement": (
                 "divisionstate", "seatstate", "census", "unitfloor", "monitor", "staffingrule", "replacement",
-                "incident",
+                "incident", "fencedhost",
             ),
         }.items()
         for model in models
