@@ -9,7 +9,8 @@ RUN python -m venv /uv && /uv/bin/pip install --no-cache-dir --require-hashes -r
 FROM python:3.11-slim
 ENV PATH=/venv/bin:$PATH PYTHONUNBUFFERED=1 DJANGO_SETTINGS_MODULE=config.settings \
     DATA_DIR=/data STATIC_ROOT=/app/staticfiles
-RUN useradd --system --uid 10001 --home-dir /data --create-home claytom
+RUN useradd --system --uid 10001 --home-dir /data --create-home claytom \
+    && install --directory --owner claytom --mode 700 /data/spool
 WORKDIR /app
 COPY --from=build /venv /venv
 COPY . .

@@ -1,9 +1,9 @@
 """KPI samples end to end: from a host's agents to committed rows, against JetStream's atomic batches alone.
 
-Ours: every agent of the holding runs a shift, the samples go through the host's spool into the stream
-(`sync_interval: always`), and the ingest process commits them; until the last one is committed. The reference
-publishes as many prepared messages in atomic batches, and nobody reads them. Then the load of every day: each
-division reports once a minute, and how old its samples are when the ingest takes them.
+Ours: every agent of the holding runs a shift, the samples go through the host's spool, which keeps them on disk
+until the receipt, into the stream (`sync_interval: always`), and the ingest commits them; until the last one is
+committed. The reference publishes as many prepared messages in atomic batches, and nobody reads them. Then the
+load of every day: each division reports once a minute, and how old its samples are when the ingest takes them.
 """
 
 import argparse
@@ -15,22 +15,28 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import replace
+from functools import partial
+from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 import psycopg
 import uvloop
 from django.conf import settings
 from django.core.management import call_command
+from nats.aio.msg import Msg
 
 from benchmarks.measuring import Cost, report, servers
 from claytom_agent import kpi
 from claytom_agent.agents import RestartPolicy
 from claytom_agent.client import Bus, Outgoing
+from claytom_agent.journal import Journal
 from claytom_agent.manifest import decode_manifest
 from claytom_agent.roster import Roster
 from claytom_agent.spool import Spool
+from claytom_agent.spools import obey
 from claytom_agent.timers import Timers
 
 ROOM = 15_000  # samples under way; a spool holds 20,000
@@ -42,6 +48,10 @@ SEATS = "$KV.CT_SEATS."
 TARGET_PER_S = 20_000
 TARGET_AGE_S = 2.0
 COMMITTED = "select coalesce(sum(n), 0) from performance_kpiminute"
+LEASES = """
+    insert into bus_lease (division, epoch, host, acquired_at, noted_at)
+    select key, epoch, 'benchmark', now(), now() from holding_division, unnest(%s::bigint[]) as epoch
+"""
 AGES = """
     select percentile_cont(array[0.5, 0.99]) within group (order by extract(epoch from received_at - ts))
       from performance_kpisample where epoch = %s
@@ -61,7 +71,9 @@ class Host:
     async def send(self, epoch: int, *, seconds: float = 0.0) -> int:
         """Let each division report once, spread over so many seconds; return how many samples were stored."""
         bus = await Bus.connect(settings.NATS_URL, name="host:benchmark")
-        spool = Spool(lambda _unit: bus)
+        directory = TemporaryDirectory(prefix="spool-", dir=settings.DATA_DIR)
+        spool = Spool(lambda _unit: bus, Journal(Path(directory.name)))
+        await bus.subscribe("org.claytom.*.command.receipt", partial(_heed, spool))
         sending = asyncio.create_task(spool.run())
         began = time.monotonic()
         try:
@@ -75,6 +87,9 @@ class Host:
             return spool.stored
         finally:
             sending.cancel()
+            await asyncio.gather(sending, return_exceptions=True)
+            spool.close()
+            directory.cleanup()
             await bus.close()
 
     async def _builders(self, key: str, roster: Roster, epoch: int) -> Any:
@@ -92,6 +107,10 @@ class Host:
             for key, roster in self.rosters.items()
             async for number, build in _numbered(self._builders(key, roster, epoch))
         ]
+
+
+async def _heed(spool: Spool, message: Msg) -> None:
+    obey(spool, "receipt", message.data)
 
 
 async def _numbered(builders: Any) -> Any:
@@ -127,16 +146,16 @@ async def publish(messages: list[Outgoing]) -> Cost:
 
 
 @contextmanager
-def ingest() -> Iterator[None]:
-    """The ingest process of the portal, pulling."""
-    environment = {**os.environ, "DATABASE_ROLE": "ingest"}
-    with subprocess.Popen(
-        [sys.executable, "manage.py", "ingest"], cwd=settings.BASE_DIR, env=environment
-    ) as process:
-        try:
-            yield
-        finally:
-            process.send_signal(signal.SIGTERM)
+def portal() -> Iterator[None]:
+    """The processes of the portal that take part: `ingest` commits, `bus` receipts."""
+    with ExitStack() as stack:
+        for name, role in (("ingest", "ingest"), ("bus", "app")):
+            environment = {**os.environ, "DATABASE_ROLE": role}
+            process = stack.enter_context(
+                subprocess.Popen([sys.executable, "manage.py", name], cwd=settings.BASE_DIR, env=environment)
+            )
+            stack.callback(process.send_signal, signal.SIGTERM)
+        yield
 
 
 async def measure(host: Host, database: psycopg.Connection[Any], epoch: int, *, seconds: float = 0.0) -> Cost:
@@ -163,7 +182,8 @@ async def run(database: psycopg.Connection[Any], manifests: dict[str, bytes], pa
     """Run the pairs, then a minute of every day's load, and print the result."""
     host = Host(manifests)
     costs: list[tuple[Cost, Cost]] = []
-    with ingest():
+    database.execute(LEASES, [[*range(1, pairs + 2), EVERY_DAY]])
+    with portal():
         for number in range(pairs + 1):
             reference = await publish(await host.prepared(number + 1))
             ours = await measure(host, database, number + 1)

@@ -16,7 +16,7 @@ import uvloop
 from django.conf import settings
 
 from benchmarks.measuring import Cost, costing
-from bus import pull
+from bus import leases, pull
 from bus.ensure import ensure_streams
 from bus.feeds import Raw
 from claytom_agent.client import Bus, Outgoing, event_headers, iso
@@ -53,6 +53,8 @@ class Load:
 
     def fill(self, n: int, *, epoch: int) -> list[bytes]:
         """Put `n` samples into the stream; return their rows, in batches as the ingest commits them."""
+        divisions = sorted({division for division, *_ in self._agents})
+        leases.note(leases=[leases.Lease(key, epoch, "benchmark", datetime.now(UTC)) for key in divisions])
         messages = self._messages(n, epoch)
         uvloop.run(_publish(messages))
         received, fence = rows.received(datetime.now(UTC)), rows.fence(epoch, stale=False)

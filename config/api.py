@@ -29,7 +29,7 @@ from portal.api import AsyncApiView, MessageSchemaView, NotFoundView, OverviewVi
 from portal.api_quarantine import QuarantineViewSet, SuspectViewSet
 from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
-from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
+from subsidiaries.replacement.api import AgentViewSet, FencedHostViewSet, ReplacementViewSet
 
 
 class SchemaView(SpectacularJSONAPIView):
@@ -43,6 +43,7 @@ router.register("units", UnitViewSet, basename="unit")
 router.register("seats", SeatViewSet, basename="seat")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
+router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("messages", DirectedMessageViewSet, basename="message-api")
 router.register("escalations", EscalationViewSet, basename="escalation-api")

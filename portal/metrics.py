@@ -11,16 +11,17 @@ from prometheus_client.registry import Collector
 
 from audit.models import UnsealedEntry
 from bus.models import Counter, FailedDelivery, OutboxMessage, QuarantinedMessage, Suspect
+from bus.receipts import open_gaps
 from holding.models import Unit
 from holding.scope import EVERYTHING, opened
 from portal.figures import share, staffing
-from subsidiaries.replacement.models import DivisionState, Incident, Replacement, UnitFloor
+from subsidiaries.replacement.models import DivisionState, FencedHost, Incident, Replacement, UnitFloor
 
 UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
 
 
 class HoldingCollector(Collector):
-    """Reads what `/metrics` shows (twelve queries, whatever the number of agents)."""
+    """Reads what `/metrics` shows (a dozen queries or so, whatever the number of agents)."""
 
     def collect(self) -> Iterator[Metric]:
         """Yield every metric."""
@@ -88,6 +89,11 @@ def _replacements() -> Iterator[Metric]:
 
 
 def _bus() -> Iterator[Metric]:
+    gaps = [gap for received in open_gaps() for gap in received.gaps]
+    yield _gauge("gaps_open", "Gaps in the numbers that senders gave their messages.", len(gaps))
+    missing = sum(last - first + 1 for first, last in gaps)
+    yield _gauge("gaps_missing_messages", "Messages missing in these gaps.", missing)
+    yield _gauge("fenced_hosts", "Hosts that were seen acting without a lease.", FencedHost.objects.count())
     unsent = OutboxMessage.objects.filter(sent_at=None).count()
     yield _gauge("outbox_unsent", "Messages of the outbox that are not sent yet.", unsent)
     yield _gauge("ledger_unsealed", "Ledger entries not yet in the Merkle log.", UnsealedEntry.objects.count())

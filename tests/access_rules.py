@@ -134,6 +134,7 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "agent-detail": "units.view",
     "replacement-list": "units.view",
     "replacement-detail": "units.view",
+    "fenced-host-list": "units.view",
     "kpi-list": "units.view",
     "message-api-list": "units.view",
     "message-api-detail": "units.view",
@@ -280,7 +281,8 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
     },
     "replacement.allowance": ("authority.view", CLOSED),  # it names the approval
     "portal.export": ("ledger.view", CLOSED),  # who took what out is of the same kind as the ledger
-    "performance.watermark": ("bus.view", CLOSED),
+    "bus.watermark": ("bus.view", CLOSED),
+    "bus.lease": ("bus.view", CLOSED),
     "performance.samplekey": ("bus.view", CLOSED),
     **{
         f"{app}.{model}": ("units.view", CLOSED)
@@ -292,7 +294,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "performance": ("kpisample", "kpilatest", "kpiminute", "kpicoverage"),
             "replacement": (
                 "divisionstate", "seatstate", "census", "unitfloor", "monitor", "staffingrule", "replacement",
-                "incident",
+                "incident", "fencedhost",
             ),
         }.items()
         for model in models

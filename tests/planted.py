@@ -42,6 +42,7 @@ from subsidiaries.replacement.models import (
     Allowance,
     Census,
     DivisionState,
+    FencedHost,
     Incident,
     Replacement,
     SeatState,
@@ -239,6 +240,11 @@ def _happen(marked: Marked) -> None:
         Incident.objects.create(
             unit=marked.unit, kind=kind, opened_at=now, closed_at=closed, deficit=3, detail=detail
         )
+    division = Division.objects.filter(unit=marked.unit).first()
+    FencedHost.objects.create(
+        division=division, epoch=marked.number, host=f"zqhost-{marked.slug}", standing="superseded", first_at=now,
+        last_at=now, messages=1, sent={"kpi.sample": 1},
+    )  # fmt: skip
     if not marked.parent:
         make_replacements(marked.slug, count=REPLACED)
         Replacement.objects.filter(unit=marked.unit).update(detail=f"zqcause-{marked.slug}")

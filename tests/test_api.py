@@ -25,8 +25,8 @@ from tests.iam_callers import make_access_rows
 
 SNAPSHOT = Path(__file__).parent / "openapi.json"
 LISTS = (
-    "units", "seats", "agents", "replacements", "kpis", "ledger", "iam/bindings", "iam/roles", "iam/people",
-    "iam/groups", "iam/services", "iam/own-tokens", "iam/emergencies", "iam/reviews", "iam/tokens",
+    "units", "seats", "agents", "replacements", "fenced-hosts", "kpis", "ledger", "iam/bindings", "iam/roles",
+    "iam/people", "iam/groups", "iam/services", "iam/own-tokens", "iam/emergencies", "iam/reviews", "iam/tokens",
     "iam/invitations", "authority/rates",
 )  # fmt: skip
 # By their services, by those who may (test_iam_*): others are refused, and so is what says nothing.

@@ -16,6 +16,7 @@ from typing import TypeVar
 import pytest
 from django.core.management import call_command
 from django.db import transaction
+from nats.aio.msg import Msg
 
 from audit import services as audit
 from audit.models import Leaf, LedgerEntry
@@ -213,7 +214,14 @@ def test_a_stream_that_was_lost_with_its_server_comes_back(
 
 def test_hello_is_answered_with_terms(streams: str, bus_process: subprocess.Popen[bytes]) -> None:
     make_staffed_holding()
-    body = {"protocol": "claytom/1", "shard": {"division": "pricing.1", "agents": 7}, "host": "h1", "epoch": 12}
+
+    async def claim(bus: Bus) -> int:
+        value = json.dumps({"host": "h1", "since": "", "run": "r"}).encode()
+        await bus.kv_put("CT_LEASES", "pricing.2", value)
+        return await bus.kv_put("CT_LEASES", "pricing.1", value)
+
+    epoch = with_bus(streams, claim)
+    body = {"protocol": "claytom/1", "shard": {"division": "pricing.1", "agents": 7}, "host": "h1", "epoch": epoch}
     headers = {"ce-type": "org.claytom.agent.hello.v1", "ce-source": "host/h1"}
 
     def ask(payload: bytes) -> dict[str, object]:
@@ -230,10 +238,40 @@ def test_hello_is_answered_with_terms(streams: str, bus_process: subprocess.Pope
 
         return with_bus(streams, run)
 
-    assert ask(json.dumps(body).encode())["epoch"] == 12
+    assert ask(json.dumps({**body, "epoch": 10**12}).encode())["code"] == "unknown-epoch"
+    assert ask(json.dumps(body).encode())["epoch"] == epoch
     assert DivisionState.objects.get(division__key="pricing.1").host == "h1"
-    assert ask(json.dumps({**body, "epoch": 11}).encode())["code"] == "fenced"
+    assert ask(json.dumps({**body, "epoch": epoch - 1}).encode())["code"] == "fenced"
+    assert ask(json.dumps({**body, "host": "h2"}).encode())["code"] == "not-the-holder"
     assert ask(b"{")["code"] == "json"
+
+
+def test_receipts_and_requests_reach_the_sender(streams: str, bus_process: subprocess.Popen[bytes]) -> None:
+    make_staffed_holding()
+    bring_to_life("pricing")
+    agent = "org.claytom.pricing.operator.op-0031-g1"
+    told: list[tuple[str, dict[str, object]]] = []
+
+    async def talk(bus: Bus) -> None:
+        async def hear(message: Msg) -> None:
+            told.append((message.subject.rpartition(".")[2], json.loads(message.data)))
+
+        await bus.subscribe("org.claytom.pricing.command.*", hear)
+        for number in (1, 2, 5):
+            event = failed_event(agent, f"st-{number}")
+            await bus.js_publish(
+                Outgoing(event.subject, event.body, {**event.headers, "Claytom-Seq": f"pricing.1.5.{number}"})
+            )
+        for _ in range(300):
+            if any(verb == "resend" for verb, _ in told):
+                return
+            await asyncio.sleep(0.1)
+
+    with_bus(streams, talk)
+    head = {"division": "pricing.1", "epoch": 5, "stream": "CT_EVENTS"}
+    assert ("resend", {**head, "ranges": [[3, 4]]}) in told
+    last = [body for verb, body in told if verb == "receipt"][-1]
+    assert last == {**head, "through": 2, "ranges": [[5, 5]]}
 
 
 def test_entries_are_sealed_within_seconds(streams: str, bus_process: subprocess.Popen[bytes]) -> None:

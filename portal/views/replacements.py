@@ -1,4 +1,4 @@
-"""`/arp/`: what ARP decided, newest first."""
+"""`/arp/`: what ARP decided, newest first, and which hosts acted without holding their division."""
 
 from django.http import HttpRequest, HttpResponse
 from django.utils import timezone
@@ -8,9 +8,10 @@ from iam.access.rules import needs
 from portal.agents import unit_choices
 from portal.keyset import page, position
 from portal.views.answers import answer, with_query
-from subsidiaries.replacement.models import Replacement
+from subsidiaries.replacement.models import FencedHost, Replacement
 
 PAGE_SIZE = 50
+FENCED_SHOWN = 20
 
 
 @needs("units.view")
@@ -26,8 +27,12 @@ def listing(request: HttpRequest) -> HttpResponse:
     if reason:
         queryset = queryset.filter(reason=reason)
     rows = page(queryset, position(request), size=PAGE_SIZE, newest_first=True)
+    fenced = FencedHost.objects.select_related("division__unit").order_by("-last_at", "-id")
+    if unit:
+        fenced = fenced.filter(division__unit__slug=unit)
     context = {
         "replacements": rows.rows,
+        "fenced": fenced[:FENCED_SHOWN],
         "units": unit_choices(),
         "reasons": Replacement.Reason.choices,
         "unit": unit,

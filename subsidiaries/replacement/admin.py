@@ -102,3 +102,14 @@ class AllowanceAdmin(admin.ModelAdmin):
     list_filter = ("unit",)
     list_select_related = ("unit", "approval")
     ordering = ("-id",)
+
+
+@admin.register(models.FencedHost)
+class FencedHostAdmin(admin.ModelAdmin):
+    """Hosts that acted without holding their division."""
+
+    permission = "units.view"
+    list_display = ("id", "division", "host", "standing", "epoch", "current_host", "last_at", "messages")
+    list_filter = ("standing", "division__unit")
+    list_select_related = ("division",)
+    ordering = ("-id",)

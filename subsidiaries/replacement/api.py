@@ -7,13 +7,14 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
-from rest_framework.viewsets import ReadOnlyModelViewSet
+from rest_framework.mixins import ListModelMixin
+from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
 from holding.models import Agent
 from subsidiaries.replacement import shown
-from subsidiaries.replacement.filters import AgentFilter, ReplacementFilter
-from subsidiaries.replacement.models import Replacement
-from subsidiaries.replacement.serializers import AgentSerializer, ReplacementSerializer
+from subsidiaries.replacement.filters import AgentFilter, FencedHostFilter, ReplacementFilter
+from subsidiaries.replacement.models import FencedHost, Replacement
+from subsidiaries.replacement.serializers import AgentSerializer, FencedHostSerializer, ReplacementSerializer
 
 LARGEST_ID_DIGITS = 18
 ID = OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH, description="Number of the replacement.")
@@ -78,3 +79,18 @@ class ReplacementViewSet(ReadOnlyModelViewSet[Replacement]):
             return super().get_object()
         except Http404 as error:
             raise Http404(_("There is no replacement %(id)s.") % {"id": self.kwargs["pk"]}) from error
+
+
+@extend_schema_view(
+    list=extend_schema(
+        summary="List the fenced hosts",
+        description="Hosts that acted for a division without holding its lease, the newest first.",
+    )
+)
+class FencedHostViewSet(ListModelMixin, GenericViewSet[FencedHost]):
+    """Who came back after it had lost its division, or claims one that it never had."""
+
+    permission = "units.view"
+    queryset = FencedHost.objects.order_by().values(*FencedHostSerializer.columns)
+    serializer_class = FencedHostSerializer  # type: ignore[assignment]
+    filterset_class = FencedHostFilter

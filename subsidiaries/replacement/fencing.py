@@ -3,6 +3,7 @@
 import json
 from collections import defaultdict
 from collections.abc import Sequence
+from datetime import datetime
 from typing import Final
 
 from django.db import connection
@@ -62,7 +63,7 @@ def _note(division: int, key: tuple[str, int, str, str], items: Sequence[Fenced]
     for item in items:
         sent[item.type] += item.count
     current = items[-1].current
-    row = {
+    row: dict[str, int | str | datetime] = {
         "division": division,
         "epoch": epoch,
         "host": host,

@@ -6,7 +6,7 @@ from django.utils import timezone
 
 from holding.models import Agent, Role, Unit
 from holding.services import role_choices
-from subsidiaries.replacement.models import Replacement
+from subsidiaries.replacement.models import FencedHost, Replacement
 from subsidiaries.replacement.shown import SHOWN_STATES, in_shown_state
 
 SUBJECT_START = "org."
@@ -68,4 +68,20 @@ class ReplacementFilter(filters.FilterSet):  # type: ignore[misc]
 
     class Meta:
         model = Replacement
+        fields: list[str] = []
+
+
+class FencedHostFilter(filters.FilterSet):  # type: ignore[misc]
+    """Fenced hosts by unit and reason."""
+
+    unit = filters.ModelChoiceFilter(
+        field_name="division__unit",
+        queryset=Unit.objects.all(),
+        to_field_name="slug",
+        help_text="Slug of a unit.",
+    )
+    standing = filters.ChoiceFilter(choices=FencedHost.Standing.choices, help_text="Why they do not count.")
+
+    class Meta:
+        model = FencedHost
         fields: list[str] = []

@@ -5,7 +5,7 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from subsidiaries.replacement.models import Replacement
+from subsidiaries.replacement.models import FencedHost, Replacement
 from subsidiaries.replacement.shown import SHOWN_STATES
 
 Row = dict[str, Any]
@@ -142,3 +142,54 @@ class ReplacementSerializer(serializers.Serializer[Row]):
             "decided_at": row["decided_at"],
             "live_at": row["live_at"],
         }
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A host that came back after it had lost its lease",
+            value={
+                "id": 3,
+                "unit": "pricing",
+                "division": "pricing.1",
+                "host": "host-1",
+                "standing": "superseded",
+                "epoch": 4711,
+                "current_epoch": 4808,
+                "current_host": "host-2",
+                "first_at": "2026-11-22T16:40:11.804220Z",
+                "last_at": "2026-11-22T16:41:02.118400Z",
+                "messages": 603,
+                "sent": {"kpi.sample": 600, "host.presence": 3},
+            },
+        )
+    ]
+)
+class FencedHostSerializer(serializers.Serializer[Row]):
+    """A host that acted for a division without holding its lease; what it sent changed nothing."""
+
+    id = serializers.IntegerField()
+    unit = serializers.CharField(help_text="Slug of the unit.")
+    division = serializers.CharField(help_text="Key of the division.")
+    host = serializers.CharField(allow_blank=True, help_text="As its lease, or it itself, called it.")
+    standing = serializers.ChoiceField(
+        choices=FencedHost.Standing.choices,
+        help_text="Why it does not count: it lost the lease, never had it, or uses that of another host.",
+    )
+    epoch = serializers.IntegerField(help_text="The epoch that it claimed.")
+    current_epoch = serializers.IntegerField(help_text="The epoch in force then; 0 if there was none.")
+    current_host = serializers.CharField(allow_blank=True, help_text="The host in charge then.")
+    first_at = serializers.DateTimeField()
+    last_at = serializers.DateTimeField()
+    messages = serializers.IntegerField(help_text="How many messages it sent.")
+    sent = serializers.DictField(child=serializers.IntegerField(), help_text="The same by type.")
+
+    columns = (
+        "id", "division__unit__slug", "division__key", "host", "standing", "epoch", "current_epoch", "current_host",
+        "first_at", "last_at", "messages", "sent",
+    )  # fmt: skip
+
+    def to_representation(self, row: Row) -> Row:
+        """Return the host of a row of `columns`."""
+        shown = {name: row[name] for name in self.columns if not name.startswith("division__")}
+        return {**shown, "unit": row["division__unit__slug"], "division": row["division__key"]}
