@@ -397,6 +397,8 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "StateEnum": "subsidiaries.replacement.shown.SHOWN_STATES",
         "ApprovalStateEnum": "iam.authority.models.Approval.State",
+        "DirectedMessageStateEnum": "bus.models.DirectedMessage.State",
+        "EscalationStateEnum": "subsidiaries.escalations.models.Escalation.State",
         "KindEnum": "holding.models.Unit.Kind",
         "AccountKindEnum": "iam.access.models.User.Kind",
         "EmergencyStateEnum": "iam.access.models.EmergencyAccess.State",

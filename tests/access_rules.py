@@ -138,7 +138,7 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "kpi-list": "units.view",
     "message-api-list": "units.view",
     "message-api-detail": "units.view",
-    "escalation-api-list": "units.view",
+    "escalation-api-list": {"GET": "units.view"},
     "escalation-api-detail": {"GET": "units.view"},
     "escalation-api-take": _post("escalations.decide"),
     "escalation-api-assign": _post("escalations.decide"),

@@ -55,7 +55,7 @@ def signed(share: float | None) -> str:
 def when(moment: datetime | None, form: str = "short") -> str | SafeString:
     """Return a `<time>` in the reader's time zone: `clock` 16:42:07; `short` adds the day unless it is today.
     `full` is in UTC, the same for everybody, since the live stream rewrites it."""
-    if moment is None:
+    if not moment:  # a template makes an empty text of what is not there
         return NO_VALUE
     utc = timezone.localtime(moment, timezone.get_default_timezone())
     shown = utc if form == "full" else timezone.localtime(moment)

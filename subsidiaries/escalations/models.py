@@ -137,8 +137,13 @@ class Escalation(models.Model):
 
     @property
     def owner(self) -> str:
-        """The seat that owns the matter, in the language of the request; the body when no seat does."""
+        """The seat that owns the matter, in the language of the request; the body when no seat does.
+
+        Seats of the parent company are shown to whoever sees the whole holding, bodies to everybody.
+        """
         seat = self.owner_en if (get_language() or "").startswith("en") else self.owner_es
+        if scope.current().units() is not None:
+            seat = ""
         return seat or (self.owner_body.name if self.owner_body else "")
 
     @property

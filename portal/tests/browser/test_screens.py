@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 from axe_playwright_python.sync_playwright import Axe
+from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from holding import clock
@@ -15,12 +16,15 @@ from iam.authority.matrix import read_matrix
 from iam.authority.services import Request, appoint_to_office, install_matrix, request_approval
 from portal.tests.browser.conftest import Person
 from portal.tests.factories import hear, make_replacements, make_shortage
+from subsidiaries.escalations import services
+from subsidiaries.escalations.models import Escalation
 
 pytestmark = pytest.mark.browser
 
 PAGES = [
     "/", "/s/pricing/", "/a/pricing/op-0031-g2/", "/agents/", "/org/", "/arp/", "/activity/", "/agents/?q=zz",
     "/approvals/", "/approvals/new/", "/authority/", "/authority/mine/", "/authority/rates/",
+    "/escalations/", "/escalations/?state=resolved",
 ]  # fmt: skip
 WIDTHS = [320, 768, 1440]
 THEMES = ["light", "dark"]
@@ -50,6 +54,44 @@ def events(person: Person) -> None:
     make_replacements("pricing", count=3)
     make_shortage("cloud")
     make_approvals()
+    make_escalations()
+
+
+def make_escalations() -> None:
+    """Two that wait, one of them overdue, and one that was decided."""
+    for number in range(3):
+        services.note_raised(
+            reports=[
+                services.Report(
+                    code=f"screen-{number}", unit="pricing", agent="org.claytom.pricing.operator.op-0031-g2",
+                    level="holding", severity=("critical", "medium", "low")[number], matter="staffing",
+                    summary="op-0031-g2 failed: 3 crashes in 60 s; WorkerError: the price list has no currency",
+                    needs="a new agent for the seat, or the currency of the list", work_id="", taken_by="",
+                    at=timezone.now(),
+                )
+            ]
+        )  # fmt: skip
+    Escalation.objects.filter(code="screen-0").update(due_at=timezone.now())
+    services.resolve(
+        escalation=Escalation.objects.get(code="screen-2"), by=User.objects.get(username="ana"), decision="go on"
+    )
+
+
+@pytest.mark.usefixtures("events")
+def test_an_escalation_fits_every_width_and_is_decided(person: Person) -> None:
+    page = person.visit("/escalations/")
+    page.get_by_role("link", name=re.compile("^#.* op-0031-g2 failed")).first.click()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page, width)
+        assert_no_barrier(page)
+    page.get_by_role("button", name="Take it").click()
+    expect(page.get_by_role("status").first).to_contain_text("It is yours now")
+    page.get_by_role("textbox", name="Decision").fill("use euros")
+    page.get_by_role("button", name="Decide").click()
+    expect(page.get_by_role("status").first).to_contain_text("The decision is noted")
+    expect(page.locator("#steps").locator("..").locator("..")).to_contain_text("use euros")
+    assert person.complaints == []
 
 
 def make_approvals() -> None:
