@@ -28,9 +28,9 @@ from claytom_agent.messages import (
     PROTOCOL,
     Goodbye,
     Hello,
+    Order,
     Pong,
     Refused,
-    Scope,
     Shard,
     Welcome,
     ce_type,
@@ -385,7 +385,7 @@ class Division:
         if hit:
             self._timers.soon(lambda: self.roster.run_all(hit))
 
-    def obey(self, verb: str, scope: Scope) -> None:
+    def obey(self, verb: str, scope: Order) -> None:
         """Pause or resume what the scope names, until a manifest of a higher generation says otherwise."""
         named = set(scope.agents)
         for agent in self.roster.agents.values():

@@ -24,8 +24,8 @@ from claytom_agent.leases import Lease, LeaseEvents, LeaseKeeper, LeaseTimes
 from claytom_agent.messages import (
     HostConfig,
     ManifestSync,
+    Order,
     ReportRequest,
-    Scope,
     ce_type,
     decode,
     encode,
@@ -281,9 +281,9 @@ class Host:
                 for division in mine:
                     division.break_agents(broken)
         else:
-            self._obey_scope(verb, mine, decode(Scope, data))
+            self._obey_scope(verb, mine, decode(Order, data))
 
-    def _obey_scope(self, verb: str, mine: list[Division], scope: Scope) -> None:
+    def _obey_scope(self, verb: str, mine: list[Division], scope: Order) -> None:
         if scope.host not in (None, self.id):
             return
         named = [division for division in mine if _names(scope.divisions, division)]

@@ -1,12 +1,22 @@
 import json
+from collections import defaultdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import msgspec
 import pytest
 
-from bus.streams import STREAMS
-from claytom_agent.messages import BY_CE_TYPE, MESSAGE_TYPES, decode_kpi, decode_reason, validate_kpi
+from bus.streams import stream_of
+from claytom_agent.messages import (
+    BY_CE_TYPE,
+    MESSAGE_TYPES,
+    Hello,
+    MessageType,
+    decode,
+    decode_kpi,
+    decode_reason,
+    validate_kpi,
+)
 
 NOW = datetime(2026, 3, 1, 12, 0, tzinfo=UTC)
 SOURCE = "org.claytom.pricing.coordinator.co-0006-g1"
@@ -109,17 +119,43 @@ def test_another_subject_is_refused() -> None:
     assert reason_of(sample(), tokens=["org", "claytom", "pricing", "metrics", "cost"]) == "subject"
 
 
-def test_registry_agrees_with_the_streams() -> None:
-    captured = {subject.split(".", 2)[2] for stream in STREAMS for subject in stream["subjects"]}
+TOKENS_OF = {"sub": "pricing", "role": "operator", "agent": "op-0042-g1", "body": "founders", "seat": "chair"}
+
+
+def places(kind: MessageType) -> list[str]:
+    """Where a message is published, with an example for each token."""
+    examples = defaultdict(lambda: "x", TOKENS_OF)
+    return [f"org.claytom.{subject.format_map(examples)}" for subject in kind.subjects]
+
+
+def test_the_registry_has_every_row_of_the_protocol() -> None:
+    assert {kind.number for kind in MESSAGE_TYPES.values()} == set(range(30))
     assert len(BY_CE_TYPE) == len(MESSAGE_TYPES)
-    for kind in MESSAGE_TYPES.values():
-        tails = {
-            "metrics": f"*.metrics.{kind.token}",
-            "command": f"*.command.{kind.token}",
-            "corporate": f"corporate.{kind.token}.*",
-            "address": "none",
-        }
-        stored = tails[kind.family] in captured
-        assert stored or kind.delivery != "jetstream", kind.name
-        # A request on a captured subject would be answered by the stream instead of by the responder.
-        assert not (stored and kind.delivery == "request"), kind.name
+
+
+@pytest.mark.parametrize("kind", MESSAGE_TYPES.values(), ids=lambda kind: kind.name)
+def test_a_message_is_stored_by_a_stream_exactly_where_its_row_says_so(kind: MessageType) -> None:
+    stored = [subject for subject in places(kind) if stream_of(subject) is not None]
+    if kind.name == "work.progress" or kind.delivery == "jetstream":
+        assert stored
+    elif kind.name == "host.presence":
+        assert [(stream_of(subject) or {})["name"] for subject in stored] == ["CT_PRESENCE"]
+    elif kind.name == "report.request":
+        assert stored == []
+    elif kind.name != "escalation.raise":
+        assert stored == []  # a request on a captured subject would be answered by the stream
+
+
+@pytest.mark.parametrize("kind", MESSAGE_TYPES.values(), ids=lambda kind: kind.name)
+def test_a_message_fits_its_own_subjects_only(kind: MessageType) -> None:
+    assert all(kind.fits(subject) for subject in places(kind))
+    assert not kind.fits("org.claytom.pricing.metrics.nothing")
+    assert not kind.fits("org.claytom.pricing.operator.op-0042-g1.more")
+
+
+@pytest.mark.parametrize("given", [{}, {"shard": {"division": "pricing.1", "agents": 1}, "agent": "both"}])
+def test_a_hello_speaks_for_a_division_or_for_one_agent(given: dict[str, Any]) -> None:
+    if given:
+        given = {**given, "agent": {"id": "op-0042-g1", "role": "operator"}}
+    with pytest.raises(msgspec.ValidationError, match="exactly one"):
+        decode(Hello, json.dumps({"protocol": "claytom/1", **given}).encode())

@@ -1,6 +1,9 @@
 """What hosts tell ARP: presence (a feed of the ingest), state changes, hello and goodbye."""
 
 from collections.abc import Mapping, Sequence
+from typing import Final
+
+from msgspec import UnsetType
 
 from bus import counters
 from bus.dispatch import Message, decode_message, handler, responder
@@ -8,6 +11,12 @@ from bus.feeds import Feed, Raw, register
 from bus.services import Rejected, quarantine
 from claytom_agent.messages import AgentState, Goodbye, Hello, Presence
 from subsidiaries.replacement import observing, services
+
+NOT_ENROLLED: Final = {
+    "code": "not-enrolled",
+    "reason": "no seat is given to agents that come alone",
+    "retry_after_s": 60,
+}
 
 _roster = observing.Roster()  # one per process: seats are permanent
 
@@ -41,14 +50,20 @@ def take_states(messages: Sequence[Message]) -> None:
 
 @responder("hello")
 def welcome(message: Message) -> Mapping[str, object]:
-    """Answer a host that has taken a division."""
-    assert isinstance(message.body, Hello)  # noqa: S101 - the dispatcher decodes by type
-    return services.welcome(division=message.body.shard.division, host=message.body.host, epoch=message.body.epoch)
+    """Answer a host that has taken a division. Single agents have no seat to come to yet."""
+    body = message.body
+    assert isinstance(body, Hello)  # noqa: S101 - the dispatcher decodes by type
+    if isinstance(body.shard, UnsetType):
+        return NOT_ENROLLED
+    return services.welcome(division=body.shard.division, host=body.host, epoch=body.epoch)
 
 
 @responder("goodbye")
 def farewell(message: Message) -> Mapping[str, object]:
     """Note that a host has given a division back."""
-    assert isinstance(message.body, Goodbye)  # noqa: S101 - the dispatcher decodes by type
-    services.farewell(division=message.body.shard.division, epoch=message.body.epoch)
+    body = message.body
+    assert isinstance(body, Goodbye)  # noqa: S101 - the dispatcher decodes by type
+    if isinstance(body.shard, UnsetType):
+        return NOT_ENROLLED
+    services.farewell(division=body.shard.division, epoch=body.epoch)
     return {"ok": True}
