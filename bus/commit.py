@@ -22,6 +22,13 @@ log = logging.getLogger("bus.commit")
 FIRST_DELAY, LONGEST_DELAY = 0.2, 5.0  # seconds
 PROGRAM_LIMIT = "54"  # SQLSTATE class: a value too large for the database, which waiting does not change
 
+REMEDIES = {  # by SQLSTATE, where the database's own words do not say what helps
+    psycopg.errors.DiskFull.sqlstate: (
+        "Free space on the disk of PostgreSQL. Until then the stream keeps the messages, unacknowledged; "
+        "afterwards all goes on by itself."
+    ),
+}
+
 
 class Committer:
     """Commits the batches of one feed, in the thread that calls it. `stop` ends a wait for the database."""
@@ -92,7 +99,9 @@ class Committer:
         """Log an outage once, and give the connection back: it may be broken."""
         if not self._outage:
             self._outage = True
-            log.warning("%s waits: %s", self._feed.consumer, str(error).strip())
+            cause = error.__cause__ if isinstance(error, django.db.Error) else error
+            remedy = REMEDIES.get(getattr(cause, "sqlstate", None), "")
+            log.warning("%s waits: %s %s", self._feed.consumer, str(error).strip(), remedy)
         connection.close()
 
 

@@ -109,6 +109,7 @@ MIDDLEWARE = [
     "django.middleware.common.CommonMiddleware",
     "django.middleware.csrf.CsrfViewMiddleware",
     "django.contrib.auth.middleware.AuthenticationMiddleware",
+    "iam.access.middleware.opened",
     "allauth.account.middleware.AccountMiddleware",
     "iam.access.signed_in.session_limits",
     "iam.access.signed_in.time_zone",

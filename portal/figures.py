@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from django.db.models import Case, Count, F, IntegerField, Sum, Value, When
+from django.db.models import Case, Count, F, IntegerField, OuterRef, Subquery, Sum, Value, When
 
 from holding.models import Role, Unit
 from subsidiaries.performance.models import KpiMinute
@@ -38,23 +38,23 @@ def share(part: int, whole: int) -> float | None:
 
 
 def staffing(*, now: datetime) -> dict[int, Staffing]:
-    """Return the staffing of each unit by its id (one query over the census; two for the quotas)."""
-    quotas = dict(Role.objects.values_list("slug", "count"))
+    """Return the staffing of each unit by its id (one query over the census)."""
+    quota = Role.objects.filter(slug=OuterRef("role")).values("count")
     heard = When(division__state__seen_at__gte=now - STALE_AFTER, then=F("seats"))
     rows = (
         Census.objects.heard(now)
         .annotate(heard_seats=Case(heard, default=Value(0), output_field=IntegerField()))
         .values_list("unit_id", "role")
-        .annotate(Sum("seats"), Sum("heard_live"), Sum("heard_seats"))
+        .annotate(Sum("seats"), Sum("heard_live"), Sum("heard_seats"), quota=Subquery(quota))
         .order_by()
     )
     units: dict[int, Staffing] = defaultdict(Staffing)
-    for unit, role, seats, live, known in rows:
+    for unit, _role, seats, live, known, quota in rows:
         one = units[unit]
         one.seats += seats
         one.live += live
         one.heard += known
-        one.quota_missed |= live < quotas.get(role, 0)
+        one.quota_missed |= live < (quota or 0)
     return units
 
 

@@ -1,5 +1,6 @@
 """Filters of API lists: what is not understood is refused, never ignored."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django import forms
@@ -12,6 +13,8 @@ from rest_framework.request import Request
 from rest_framework.views import APIView
 
 PAGING = ("limit", "cursor")
+Unfiltered = Callable[[QuerySet[Model]], QuerySet[Model]]
+"""What a filterset may say of a list that nobody filters, so that no form has to be made."""
 SHOWN = 60  # characters of a refused value that the answer repeats
 
 
@@ -39,6 +42,9 @@ class StrictFilterBackend(DjangoFilterBackend):  # type: ignore[misc]  # django-
             return queryset
         names = tuple(kind.base_filters) if kind else ()
         refuse_unknown_parameters(request, (*names, *(PAGING if getattr(view, "paginator", None) else ())))
+        unfiltered: Unfiltered | None = getattr(kind, "unfiltered", None)
+        if unfiltered and not any(name in request.query_params for name in names):
+            return unfiltered(queryset)  # making a form for nothing costs as much as the rows
         filterset: FilterSet | None = self.get_filterset(request, queryset, view)
         if filterset is None:
             return queryset

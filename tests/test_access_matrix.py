@@ -13,12 +13,12 @@ from typing import Any, Final
 import pytest
 from django.core.exceptions import FullResultSet
 from django.db import transaction
-from django.http import HttpResponse
+from django.http import HttpRequest, HttpResponse
 from django.test import Client
 
 from holding import scope
-from iam.access.grants import open_for
-from iam.access.models import ApiToken, User
+from iam.access.authentication import identify
+from iam.access.models import User
 from iam.access.permissions import PERMISSIONS
 from iam.authority import services
 from subsidiaries.replacement.models import SeatState
@@ -222,13 +222,13 @@ def test_with_both_floors_gone_the_matrix_finds_leaks(matrix: Matrix, monkeypatc
     def everything(*_arguments: object) -> Any:
         raise FullResultSet
 
-    def opened(account: User, token: ApiToken | None = None) -> scope.Scope:
-        given = open_for(account, token)
+    def opened(request: HttpRequest) -> tuple[User | None, scope.Scope]:
+        found = identify(request)
         scope.show(scope.EVERYTHING)
-        return given
+        return found
 
     monkeypatch.setattr(scope.InView, "as_sql", everything)
-    monkeypatch.setattr("iam.access.middleware.open_for", opened)
+    monkeypatch.setattr("iam.access.middleware.identify", opened)
     head, foreign = named(matrix.principals, "head"), matrix.planted[OTHER].marks
     found: dict[str, set[str]] = {}
     for door in matrix.doors:

@@ -264,10 +264,10 @@ def test_pages_give_every_row_once_forwards_and_back(api: Api) -> None:
 def test_a_list_takes_as_many_queries_as_it_did(api: Api, django_assert_num_queries: Any) -> None:
     api.get("units/")  # notes the token's use, as the first request of a minute does
     for name in LISTS:
-        # One finds the token, one opens the rows, one closes them (only here: the tests see all between requests).
-        with django_assert_num_queries(5 if name == "agents" else 4):
+        # One finds the token and opens the rows, one closes them (only here: the tests see all between requests).
+        with django_assert_num_queries(4 if name == "agents" else 3):
             api.get(f"{name}/")
-    with django_assert_num_queries(8):
+    with django_assert_num_queries(6):
         api.get("overview/")
 
 

@@ -14,7 +14,9 @@ from rest_framework.exceptions import AuthenticationFailed
 from rest_framework.permissions import BasePermission
 from rest_framework.request import Request
 
+from holding import scope
 from iam.access.models import ApiToken, User
+from iam.access.opening import open_token
 from iam.access.rules import CLEARED
 from iam.access.services import token_digest
 
@@ -22,29 +24,38 @@ USED_STEP = timedelta(minutes=1)  # a token's last use is noted this often at mo
 TOKEN_PATHS = ("/api/",)
 
 
-def identify(request: HttpRequest) -> tuple[User | None, ApiToken | None]:
-    """Return who asks, by the token shown to the API, else by the session; and the token.
+def shows_token(request: HttpRequest) -> bool:
+    """Return whether a request to the API shows a bearer token; then its session does not count."""
+    return request.path.startswith(TOKEN_PATHS) and _header(request).lower().startswith("bearer")
 
-    A token that does not count makes the request anonymous, whatever the session says.
+
+def identify(request: HttpRequest) -> tuple[User | None, scope.Scope]:
+    """Return who asks, by the token shown to the API, else by the session; and what they may do by it.
+
+    A token that does not count makes the request anonymous, whatever the session says. The connection is open for
+    the rows of whoever asks; when nobody does, it may be open for those of an account whose session is over.
     """
-    header = request.headers.get("Authorization", "")
-    if request.path.startswith(TOKEN_PATHS) and header.lower().startswith("bearer"):
-        token = _token(header)
-        request.bearer = token  # type: ignore[attr-defined]
-        request.user = token.user if token else AnonymousUser()
-        return (token.user, token) if token else (None, None)
+    if shows_token(request):
+        found = _token(_header(request))
+        request.bearer = found and found[0]  # type: ignore[attr-defined]
+        request.user = found[0].user if found else AnonymousUser()
+        return (found[0].user, found[1]) if found else (None, scope.NOTHING)
     user = request.user
-    return (user, None) if isinstance(user, User) else (None, None)
+    return (user, user.given) if isinstance(user, User) else (None, scope.NOTHING)
 
 
-def _token(header: str) -> ApiToken | None:
+def _header(request: HttpRequest) -> str:
+    return request.headers.get("Authorization", "")
+
+
+def _token(header: str) -> tuple[ApiToken, scope.Scope] | None:
     parts = header.split()
-    if len(parts) != 2:
+    if len(parts) != 2 or (found := open_token(token_digest(parts[1]))) is None:
         return None
-    token = ApiToken.objects.usable().select_related("user").filter(digest=token_digest(parts[1])).first()
-    if token and (token.last_used_at is None or token.last_used_at < timezone.now() - USED_STEP):
+    token = found[0]
+    if token.last_used_at is None or token.last_used_at < timezone.now() - USED_STEP:
         ApiToken.objects.filter(pk=token.pk).update(last_used_at=timezone.now())
-    return token
+    return found
 
 
 class BearerTokenAuthentication(BaseAuthentication):

@@ -8,6 +8,7 @@ from django.db.models import Model
 from holding import scope
 from holding.models import Unit
 from iam.access.models import User
+from iam.access.opening import open_account
 
 
 class PeopleBackend(ModelBackend):
@@ -19,6 +20,18 @@ class PeopleBackend(ModelBackend):
     def user_can_authenticate(self, user: Any) -> bool:
         """Return whether it may sign in: an active person. Services and agents show tokens."""
         return super().user_can_authenticate(user) and user.kind == User.Kind.PERSON
+
+    def get_user(self, user_id: Any) -> User | None:
+        """Return the account of a session, if it may still sign in, with what it may do (`given`).
+
+        Its rows are open from then on: the gate, which alone asks whose a session is, closes them.
+        """
+        found = open_account(user_id)
+        if found is None or not self.user_can_authenticate(found[0]):
+            return None
+        account, given = found
+        account.given = given
+        return account
 
     def has_perm(self, user_obj: Any, perm: str, obj: Model | None = None) -> bool:
         """Return whether the account may do that, to the object's unit if it is given."""

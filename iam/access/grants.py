@@ -28,10 +28,11 @@ def open_for(account: User, token: ApiToken | None = None, *, until: datetime | 
     codes: Sequence[str] = token.permissions if token else ()
     with connection.cursor() as cursor:
         cursor.execute(OPEN, [account.pk, list(codes), token.unit_id if token else None, until])
-        return _scope(cursor.fetchall())
+        return scope_of(cursor.fetchall())
 
 
-def _scope(rows: Iterable[tuple[str, bool, list[int]]]) -> Scope:
+def scope_of(rows: Iterable[tuple[str, bool, list[int]]]) -> Scope:
+    """Return the scope of the rows of `access_open`."""
     grants: dict[str, Units] = {}
     for code, whole, units in rows:
         permission = PERMISSIONS.get(code)

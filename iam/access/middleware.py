@@ -1,4 +1,7 @@
-"""The language of a person, and the gate: who asks, what they may do, which rows they see."""
+"""The language of a person, and the gate: who asks, what they may do, which rows they see.
+
+`opened` and `gate` are its two halves; between them stand the limits of sessions (`iam.access.signed_in`).
+"""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -12,7 +15,6 @@ from django.utils import translation
 from holding import scope
 from iam.access import rules
 from iam.access.authentication import identify
-from iam.access.grants import open_for
 from iam.access.permissions import PERMISSIONS
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -39,14 +41,31 @@ def language(get_response: GetResponse) -> GetResponse:
     return middleware
 
 
-def gate(get_response: GetResponse) -> GetResponse:
-    """Let a request through to what its account may do, and let the database show it no other rows.
+def opened(get_response: GetResponse) -> GetResponse:
+    """Find out who asks and what they may do, and let the database show them their rows, and no others.
 
-    Deny is the default: a page without a rule answers nobody, an account without a binding sees nothing.
+    It comes before whatever else asks who it is. Afterwards what is read is read under no account's scope.
     """
 
     def middleware(request: HttpRequest) -> HttpResponse:
         with _opened(request):
+            return get_response(request)
+
+    return middleware
+
+
+def gate(get_response: GetResponse) -> GetResponse:
+    """Let a request through to what its account may do.
+
+    Deny is the default: a page without a rule answers nobody, an account without a binding sees nothing. A request
+    whose session has ended since it was `opened` goes on as a stranger's.
+    """
+
+    def middleware(request: HttpRequest) -> HttpResponse:
+        if request.user.is_authenticated or _scope(request) == scope.NOTHING:
+            return _refusal(request) or get_response(request)
+        request.scope = scope.NOTHING  # type: ignore[attr-defined]
+        with scope.opened(scope.NOTHING):
             return _refusal(request) or get_response(request)
 
     return middleware
@@ -60,8 +79,7 @@ def _opened(request: HttpRequest) -> Iterator[None]:
         request.scope = scope.NOTHING  # type: ignore[attr-defined]
         yield
         return
-    account, token = identify(request)
-    given = open_for(account, token) if account else scope.NOTHING
+    _account, given = identify(request)
     if given == scope.NOTHING:
         scope.show(given)
     request.scope = given  # type: ignore[attr-defined]

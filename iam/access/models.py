@@ -73,6 +73,9 @@ class User(AbstractUser):
     )
     time_zone = models.CharField(_("time zone"), max_length=64, blank=True)
 
+    given = scope.NOTHING
+    """What the account of a session may do in the request that it makes; of no other account."""
+
     class Meta:
         verbose_name = _("person")
         verbose_name_plural = _("people")
@@ -381,16 +384,6 @@ class Invitation(models.Model):
         return self.email
 
 
-class ApiTokenQuerySet(models.QuerySet["ApiToken"]):
-    """Reads of tokens."""
-
-    def usable(self) -> "ApiTokenQuerySet":
-        """Return the tokens that open the API now: not expired, of an active and cleared account."""
-        return self.filter(
-            Q(expires_at=None) | Q(expires_at__gt=timezone.now()), user__is_active=True, user__cleared=True
-        )
-
-
 class ApiToken(models.Model):
     """A bearer token of the API. Only its SHA-256 is stored; the token itself is shown once.
 
@@ -413,8 +406,6 @@ class ApiToken(models.Model):
     created_at = models.DateTimeField(_("created at"), auto_now_add=True)
     expires_at = models.DateTimeField(_("expires at"), null=True, blank=True)
     last_used_at = models.DateTimeField(_("last used at"), null=True)
-
-    objects = ApiTokenQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("API token")

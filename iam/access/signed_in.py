@@ -10,6 +10,7 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from iam.access import mfa, sessions
+from iam.access.authentication import shows_token
 from iam.access.models import User
 
 GetResponse = Callable[[HttpRequest], HttpResponse]
@@ -22,11 +23,16 @@ def session_limits(get_response: GetResponse) -> GetResponse:
     """End sessions that were idle or are old (`iam.access.sessions`)."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        if request.user.is_authenticated:
+        if _has_session(request):
             sessions.keep(request)
         return get_response(request)
 
     return middleware
+
+
+def _has_session(request: HttpRequest) -> bool:
+    """Whether it is a session that says who asks, and not a token."""
+    return request.user.is_authenticated and not shows_token(request)
 
 
 def second_step_first(get_response: GetResponse) -> GetResponse:
@@ -47,7 +53,12 @@ def second_step_first(get_response: GetResponse) -> GetResponse:
 
 def _lacks_second_step(request: HttpRequest) -> bool:
     user = request.user
-    if not isinstance(user, User) or not mfa.is_required(user) or request.session.get(ENROLLED):
+    if (
+        not _has_session(request)
+        or not isinstance(user, User)
+        or not mfa.is_required(user)
+        or request.session.get(ENROLLED)
+    ):
         return False
     if mfa.second_steps(user).exists():
         request.session[ENROLLED] = True
@@ -59,7 +70,7 @@ def time_zone(get_response: GetResponse) -> GetResponse:
     """Show times in the person's time zone; in UTC to who has chosen none."""
 
     def middleware(request: HttpRequest) -> HttpResponse:
-        chosen = getattr(request.user, "time_zone", "")
+        chosen = getattr(request.user, "time_zone", "") if _has_session(request) else ""
         try:
             zone = zoneinfo.ZoneInfo(chosen) if chosen else None
         except (zoneinfo.ZoneInfoNotFoundError, ValueError):  # of an older database of time zones

@@ -39,7 +39,12 @@ class AgentFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter shi
     def filter_queryset(self, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
         """Apply the filters; without a state, keep those in office."""
         rows: QuerySet[Agent] = super().filter_queryset(queryset)
-        return rows if self.form.cleaned_data["state"] else rows.filter(retired_at=None)
+        return rows if self.form.cleaned_data["state"] else self.unfiltered(rows)
+
+    @staticmethod
+    def unfiltered(queryset: QuerySet[Agent]) -> QuerySet[Agent]:
+        """Return the agents that are listed when nothing is asked for: those in office."""
+        return queryset.filter(retired_at=None)
 
     def of_role(self, queryset: QuerySet[Agent], name: str, value: str) -> QuerySet[Agent]:
         """Keep the agents on seats of a role or body."""

@@ -4,33 +4,34 @@ import asyncio
 import json
 import os
 import random
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from datetime import datetime, timedelta
 from io import StringIO
 from pathlib import Path
+from typing import IO, Any
 
-import psycopg
+import nats
 import pytest
 from django.core.management import call_command
 from django.db import connection
 from django.db.models import Count, Max, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
-from psycopg import sql
 
 from bus.credentials.permissions import INGEST
 from bus.models import Counter, QuarantinedMessage
 from claytom_agent.client import Bus, Disconnected, NoAnswerError, NobodyThereError, Outgoing
 from holding.tests.factories import make_holding
 from subsidiaries.performance import services
+from subsidiaries.performance.handlers import FEED
 from subsidiaries.performance.models import KPIS, KpiLatest, KpiMinute, KpiSample
+from subsidiaries.performance.tests.disks import small_disk
 from subsidiaries.performance.tests.factories import SUBJECT, give_lease, make_body, make_headers
 from tests.servers import SERVERS, login_of
 
@@ -47,17 +48,27 @@ def streams(nats_clean: str) -> str:
     return nats_clean
 
 
-def start_ingest() -> subprocess.Popen[bytes]:
+def start_ingest(stderr: IO[bytes] | None = None) -> subprocess.Popen[bytes]:
     environment = {**os.environ, "DATABASE_ROLE": "ingest", "NATS_URL": login_of(INGEST)}
-    return subprocess.Popen([sys.executable, str(ROOT / "manage.py"), "ingest"], cwd=ROOT, env=environment)
+    command = [sys.executable, str(ROOT / "manage.py"), "ingest"]
+    return subprocess.Popen(command, cwd=ROOT, env=environment, stderr=stderr)
+
+
+@contextmanager
+def running(stderr: IO[bytes] | None = None) -> Iterator[subprocess.Popen[bytes]]:
+    process = start_ingest(stderr)
+    try:
+        yield process
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(timeout=10) == 0
+    finally:
+        process.kill()
 
 
 @pytest.fixture
 def ingest() -> Iterator[subprocess.Popen[bytes]]:
-    process = start_ingest()
-    yield process
-    process.send_signal(signal.SIGTERM)
-    assert process.wait(timeout=10) == 0
+    with running() as process:
+        yield process
 
 
 def until(condition: Callable[[], bool], seconds: float = 60) -> None:
@@ -222,59 +233,37 @@ def test_a_bus_restarted_under_load_costs_only_time(streams: str, ingest: subpro
     assert ingest.poll() is None
 
 
-@pytest.fixture
-def small_disk(streams: str, postgres_superuser_dsn: str) -> Iterator[Path]:
-    """A disk of 16 MB that holds the samples, and nothing else."""
-    if os.geteuid():
-        pytest.skip("A disk can only be mounted by root: run `sudo make test`.")
-    directory = Path(tempfile.mkdtemp(prefix="claytom-disk-"))
+def test_a_full_disk_costs_only_time(streams: str, postgres_superuser_dsn: str, tmp_path: Path) -> None:
+    """The ingest waits and says so; the stream takes on what comes; nothing is acknowledged, refused or lost."""
+    log = tmp_path / "ingest.log"
+    with small_disk(postgres_superuser_dsn) as disk, log.open("wb") as output, running(output) as process:
+        disk.fill()
+        hosts = Hosts(streams, 5_000)
+        hosts.start()
+        until(lambda: Counter.objects.filter(name="claytom_retries_total").exists())
+        hosts.join()
+        stored, consumer = count(), asyncio.run(consumer_of_kpis(streams))
+        assert stored < 5_000 <= stored + consumer["num_ack_pending"] + consumer["num_pending"]
+        time.sleep(1)
+        assert count() == stored
+        assert asyncio.run(consumer_of_kpis(streams))["ack_floor"] == consumer["ack_floor"]
+        assert process.poll() is None
+        said = [line for line in log.read_text().splitlines() if "waits for the database" in line]
+        assert len(said) == 1, "an outage is told once"
+        assert "No space left on device" in log.read_text()
+        assert "Free space on the disk of PostgreSQL" in log.read_text()
+        disk.free()
+        until(lambda: count() >= 5_000)
+        assert_each_once(5_000)
+    assert "the database takes batches again" in log.read_text()
+
+
+async def consumer_of_kpis(url: str) -> dict[str, Any]:
+    """What the server says of the ingest's consumer."""
+    client = await nats.connect(url)
     try:
-        subprocess.run(["mount", "-t", "tmpfs", "-o", "size=16m,mode=0777", "tmpfs", directory], check=True)
-    except (OSError, subprocess.CalledProcessError) as error:
-        directory.rmdir()
-        pytest.skip(f"This machine lets nobody mount a disk: {error}")
-    try:
-        with psycopg.connect(postgres_superuser_dsn, autocommit=True) as superuser:
-            samples = directory / "samples"
-            samples.mkdir()
-            cluster = Path(superuser.execute("show data_directory").fetchone()[0])  # type: ignore[index]
-            shutil.chown(samples, user=cluster.owner(), group=cluster.group())
-            superuser.execute(sql.SQL("create tablespace small location {}").format(str(samples)))
-            move_samples(superuser, "small")
-        yield directory
+        reply = await client.request(f"$JS.API.CONSUMER.INFO.CT_KPI.{FEED.consumer}", timeout=10)
+        found: dict[str, Any] = json.loads(reply.data)
+        return found
     finally:
-        connection.close()
-        with psycopg.connect(postgres_superuser_dsn, autocommit=True) as superuser:
-            superuser.execute("truncate performance_kpisample")
-            move_samples(superuser, "pg_default")
-            superuser.execute("drop tablespace if exists small")
-        subprocess.run(["umount", directory], check=True)
-        directory.rmdir()
-
-
-def move_samples(superuser: psycopg.Connection, tablespace: str) -> None:
-    """Put the partitions, and those to come, into a tablespace."""
-    tables = superuser.execute(
-        "select relname from pg_class where relname ~ '^performance_kpisample' and relkind in ('r', 'p')"
-    )
-    for (table,) in tables.fetchall():
-        move = sql.SQL("alter table {} set tablespace {}")
-        superuser.execute(move.format(sql.Identifier(table), sql.Identifier(tablespace)))
-
-
-def test_a_full_disk_costs_only_time(small_disk: Path, streams: str, ingest: subprocess.Popen[bytes]) -> None:
-    ballast = small_disk / "ballast"
-    with ballast.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(small_disk).free - 400_000)
-    hosts = Hosts(streams, 10_000)
-    hosts.start()
-    until(lambda: Counter.objects.filter(name="claytom_retries_total").exists())
-    hosts.join()
-    stored = count()
-    assert stored < 10_000
-    time.sleep(1)
-    assert count() == stored
-    assert ingest.poll() is None
-    ballast.unlink()
-    until(lambda: count() >= 10_000)
-    assert_each_once(10_000)
+        await client.close()
