@@ -4,7 +4,7 @@
         return Output(result={"echo": item.input})
 
     agent = Agent("org.claytom.pricing.operator.op-0042-g2", work, url="nats://…")
-    asyncio.run(agent.run())
+    agent.main()
 
 It stops by itself when the portal says that its time is over: when its seat has another agent (`FencedError`),
 when it was told to retire or to drain, when its credentials are refused.
@@ -14,6 +14,7 @@ import asyncio
 import contextlib
 import logging
 import random
+import signal
 import time
 from collections import deque
 from collections.abc import Awaitable, Callable, Mapping
@@ -95,9 +96,24 @@ class Agent:
         self._samples: deque[Outgoing] = deque(maxlen=10_000)
         self._presences = 0
         self._spoke = 0.0
-        self._tick = time.monotonic()
+        self._began = self._tick = time.monotonic()
         self._bus: Bus
         self._puller: Puller
+
+    @property
+    def per_day(self) -> float:
+        """Items finished a day, as counted since the start (of one hour at least, so that the first is no miracle)."""
+        return self.condition.done * 86_400.0 / max(3600.0, time.monotonic() - self._began)
+
+    @property
+    def completed_pct(self) -> float:
+        """Share of the finished items that were completed, in percent; 100 before the first."""
+        return 100.0 * self.condition.completed / self.condition.done if self.condition.done else 100.0
+
+    @property
+    def in_time_pct(self) -> float:
+        """Share of the finished items that were finished before their deadline, in percent; 100 before the first."""
+        return 100.0 * self.condition.in_time / self.condition.done if self.condition.done else 100.0
 
     def stop(self, reason: str = "stopped") -> None:
         """Ask the agent to give back its work, say goodbye and end; safe in a signal handler of the loop."""
@@ -132,6 +148,17 @@ class Agent:
             await self._shut_down(work)
             for end in ends:
                 end.cancel()
+
+    def main(self) -> None:
+        """Run as the program's only purpose, until SIGTERM or Ctrl-C; raises as `run`."""
+
+        async def guarded() -> None:
+            loop = asyncio.get_running_loop()
+            for number in (signal.SIGTERM, signal.SIGINT):
+                loop.add_signal_handler(number, self.stop)
+            await self.run()
+
+        asyncio.run(guarded())
 
     async def _live(self) -> None:
         await self._hello()

@@ -70,6 +70,10 @@ class Condition:
     draining: bool = False
     done: int = 0
     """Items finished since the process began."""
+    completed: int = 0
+    """Of these, the ones that were completed rather than failed, rejected or cancelled."""
+    in_time: int = 0
+    """Of these, the ones that were finished before their deadline."""
     running: int = 0
     """Items at work now."""
 

@@ -211,7 +211,7 @@ class Puller:
             self._remember(item.id, result)
             keeper.cancel()
             await self._say(reply, b"+ACK")
-            self._condition.done += 1
+            self._count(item, result)
         except FAULTS as error:
             # Not stored, so not acknowledged: the queue hands it out again, and the result is not made again.
             if result is not None:
@@ -221,6 +221,12 @@ class Puller:
             await asyncio.shield(self._cancelled(item, reply, attempt))
         finally:
             keeper.cancel()
+
+    def _count(self, item: WorkItem, result: Outgoing) -> None:
+        condition = self._condition
+        condition.done += 1
+        condition.completed += b'"status":"completed"' in result.body
+        condition.in_time += datetime.now(UTC) <= item.deadline
 
     async def _cancelled(self, item: WorkItem, reply: str, attempt: int) -> None:
         running = self._running.get(item.id)

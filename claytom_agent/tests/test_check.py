@@ -56,7 +56,7 @@ async def test_an_agent_on_the_sdk_is_a_managed_one(nats: NatsServer, portal: Bu
     assert passed >= {"acknowledgement", "pause", "paused agent", "resume", "offer", "cancel"}
     state = await queue_state(portal)
     assert state["num_pending"] == state["num_ack_pending"] == 0  # nothing is left behind
-    assert good.agent.condition.state == "idle"
+    await wait_until(lambda: good.agent.condition.state == "idle")
 
 
 async def test_a_small_agent_written_from_the_protocol_passes(nats: NatsServer, desk: Desk) -> None:
