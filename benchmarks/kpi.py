@@ -61,7 +61,7 @@ class Host:
     async def send(self, epoch: int, *, seconds: float = 0.0) -> int:
         """Let each division report once, spread over so many seconds; return how many samples were stored."""
         bus = await Bus.connect(settings.NATS_URL, name="host:benchmark")
-        spool = Spool(bus)
+        spool = Spool(lambda _unit: bus)
         sending = asyncio.create_task(spool.run())
         began = time.monotonic()
         try:

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 from claytom_agent.check import LEVELS, CheckOptions, check_agent
 from claytom_agent.client import Bus, LoginRefusedError, NoAnswerError, NobodyThereError, event_headers, iso
 from claytom_agent.host import Host, HostFailedError, HostOptions, default_host_id
+from claytom_agent.login import with_credentials
 from claytom_agent.messages import ce_type
 from claytom_agent.subjects import CORPORATE, ROOT, SubjectError, check_host_id, check_subsidiary, parse_address
 
@@ -35,6 +36,7 @@ def main(argv: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
+    options.nats = with_credentials(options.nats or "", options.creds)
     if not options.nats:
         log.error("no server: give --nats URL or set NATS_HOST_URL")
         return 2
@@ -53,7 +55,12 @@ def main(argv: list[str] | None = None) -> int:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m claytom_agent", description="Agent SDK and agent host")
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--nats", default=os.environ.get("NATS_HOST_URL"), help="URL with user and password")
+    shared.add_argument("--nats", default=os.environ.get("NATS_HOST_URL"), help="URL of the server (NATS_HOST_URL)")
+    shared.add_argument(
+        "--creds",
+        default=os.environ.get("NATS_HOST_CREDS"),
+        help="credentials: for `host` a directory, else a file (NATS_HOST_CREDS)",
+    )
     shared.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     commands = parser.add_subparsers(required=True)
     host = commands.add_parser("host", parents=[shared], help="run the agents of the divisions it can get")

@@ -22,6 +22,8 @@ from nats.aio.client import Client
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
+from claytom_agent.login import CredentialsError, Login, split_url
+
 log = logging.getLogger("claytom_agent.client")
 
 MAX_BATCH: Final = 500
@@ -31,6 +33,10 @@ WRONG_LAST_SEQUENCE: Final = frozenset({10071, 10164})
 BATCH_HAS_KNOWN_ID: Final = 10201
 BATCHES_TOO_MANY: Final = 10210
 BATCHES_NOT_ALLOWED: Final = 10174
+NO_MESSAGE: Final = 10037
+REFUSED_PAUSE_S: Final = 0.1
+LIMIT_OF_NO_KEY: Final = "maximum subscriptions exceeded"
+"""What a user may be told instead of a refusal when the key that signed its credential is dropped."""
 
 MessageHandler = Callable[[Msg], Awaitable[None]]
 Headers = Mapping[str, str]
@@ -41,7 +47,7 @@ class Disconnected(ConnectionError):  # noqa: N818 - a state of the line, named 
 
 
 class LoginRefusedError(ConnectionError):
-    """The server refused the user or the password."""
+    """The server refused the credential, or the user and password."""
 
 
 class NoAnswerError(TimeoutError):
@@ -81,7 +87,19 @@ class PubAck(msgspec.Struct):
     error: _ApiError | None = None
 
 
+class _Stored(msgspec.Struct):
+    seq: int = 0
+    data: bytes = b""
+    hdrs: bytes = b""
+
+
+class _StoredAnswer(msgspec.Struct):
+    message: _Stored = msgspec.field(default_factory=_Stored)
+    error: _ApiError | None = None
+
+
 _decode_ack = msgspec.json.Decoder(PubAck).decode
+_decode_stored = msgspec.json.Decoder(_StoredAnswer).decode
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +167,27 @@ def event_headers(
     return headers
 
 
+class _Client(Client):
+    """nats-py, except that a login which ended or was refused is tried again, since its file may be a new one.
+
+    nats-py closes for good when the server says that a credential expired or was revoked.
+    """
+
+    async def _process_err(self, err_msg: str) -> None:
+        if not _is_refusal(err_msg) and LIMIT_OF_NO_KEY not in err_msg.lower():
+            await super()._process_err(err_msg)
+            return
+        error = nats.errors.Error(f"nats: {err_msg.strip(chr(39))}")
+        await self._error_cb(error)
+        await self._process_op_err(error)
+
+
+def _is_refusal(text: str) -> bool:
+    """Whether the server says that this login is not, or no longer, good."""
+    text = text.lower()
+    return "authorization violation" in text or "authentication" in text
+
+
 class Bus:
     """One connection. Make it with `Bus.connect`; `close()` it."""
 
@@ -158,6 +197,8 @@ class Bus:
         self.closed = asyncio.Event()
         """Set when the connection is given up: by `close()`, or by a server that refuses the login."""
         self.closing = False
+        self.refusals = 0
+        """How often in a row the server has refused to take the connection back."""
         self._complaints: dict[str, float] = {}
         self.on_reconnect: list[Callable[[], None]] = []
 
@@ -167,20 +208,30 @@ class Bus:
     ) -> "Bus":
         """Connect and log in; wait for the server as long as `timeout_s` seconds (None: for ever).
 
-        Raises `LoginRefusedError` if the server refuses the credentials, `TimeoutError` after that.
+        `url` carries user and password, or names a credential file (`claytom_agent.login`); the file then says
+        the inbox prefix too. Raises `LoginRefusedError` if the server refuses the login or the file cannot be
+        used, `TimeoutError` after that.
         """
-        client = Client()
+        client = _Client()
         bus = cls(client)
+        server, path = split_url(url)
+        login = Login(path) if path is not None else None
+        if login is not None:
+            try:
+                inbox_prefix = login.read().claims.inbox_prefix
+            except CredentialsError as error:
+                raise LoginRefusedError(str(error)) from error
         refused: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         async def on_error(error: Exception) -> None:
             # Denied publishes and JetStream calls appear nowhere else: their callers only see a timeout.
             bus.complain(str(error) or type(error).__name__)
-            denied = (
-                isinstance(error, nats.errors.AuthorizationError) or "authorization violation" in str(error).lower()
-            )
-            if denied and not refused.done():
+            if not isinstance(error, nats.errors.AuthorizationError) and not _is_refusal(str(error)):
+                return
+            if not refused.done():
                 refused.set_result(None)
+            elif not bus.closing:
+                await bus.pause_after_refusal()  # nats-py awaits this before it tries again
 
         async def on_disconnect() -> None:
             if not bus.closing:
@@ -189,17 +240,20 @@ class Bus:
 
         async def on_reconnect() -> None:
             log.info("NATS connection restored")
+            bus.refusals = 0
             for callback in bus.on_reconnect:
                 callback()
 
         async def on_closed() -> None:
             bus.closed.set()
 
-        async def login() -> None:
+        async def log_in() -> None:
             await client.connect(
-                url,
+                server,
                 name=name,
                 inbox_prefix=inbox_prefix,
+                signature_cb=None if login is None else login.answer,
+                user_jwt_cb=None if login is None else login.jwt,
                 error_cb=on_error,
                 disconnected_cb=on_disconnect,
                 reconnected_cb=on_reconnect,
@@ -212,17 +266,24 @@ class Bus:
             )
             await client.flush()
 
-        task = asyncio.ensure_future(login())
+        task = asyncio.ensure_future(log_in())
         done, _ = await asyncio.wait({task, refused}, timeout=timeout_s, return_when=asyncio.FIRST_COMPLETED)
         if task in done and not refused.done():
             await task
+            refused.set_result(None)  # from now on a refusal is waited out
             return bus
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError, Exception):
             await task
         if refused.done():
-            raise LoginRefusedError("NATS refuses the user or password of this process")
+            what = "the user or password of this process" if path is None else f"the credential {path}"
+            raise LoginRefusedError(f"NATS refuses {what}")
         raise TimeoutError(f"NATS does not answer after {timeout_s} s")
+
+    async def pause_after_refusal(self) -> None:
+        """Wait a moment, longer each time, before the server is asked again with what the file then holds."""
+        self.refusals += 1
+        await asyncio.sleep(min(REFUSED_PAUSE_S * 2 ** min(self.refusals, 4), 2.0) * random.uniform(0.7, 1.0))
 
     def give_up_requests(self) -> None:
         """Let those who wait for an answer know that it was lost with the line, rather than time out."""
@@ -335,16 +396,20 @@ class Bus:
         raise AssertionError("unreachable: the last attempt returns or raises")
 
     async def kv_get(self, bucket: str, key: str, *, timeout_s: float = 2.0) -> KvEntry | None:
-        """Read the last value or marker of a key directly from the store; None if there is nothing."""
-        subject = f"$KV.{bucket}.{key}"
-        reply = await self.request(f"$JS.API.DIRECT.GET.KV_{bucket}.{subject}", timeout_s=timeout_s)
-        headers = reply.headers or {}
-        status = headers.get("Status")
-        if status == "404":
-            return None
-        if status is not None:
-            raise BusError(int(status), headers.get("Description", "direct get refused"))
-        return entry_of(key, reply.data, headers, int(headers["Nats-Sequence"]))
+        """Read the last value or marker of a key from the store; None if there is nothing.
+
+        Not by a direct get: its answer is the stored message itself, with its headers, on whatever subject the
+        request names for it. Who may ask for that can speak as anyone.
+        """
+        question = msgspec.json.encode({"last_by_subj": f"$KV.{bucket}.{key}"})
+        reply = await self.request(f"$JS.API.STREAM.MSG.GET.KV_{bucket}", question, timeout_s=timeout_s)
+        answer = _decode_stored(reply.data)
+        if answer.error is not None:
+            if answer.error.err_code == NO_MESSAGE:
+                return None
+            raise BusError(answer.error.err_code or answer.error.code, answer.error.description)
+        stored = answer.message
+        return entry_of(key, stored.data, _parse_headers(stored.hdrs), stored.seq)
 
     async def kv_put(self, bucket: str, key: str, value: bytes, *, ttl_s: int | None = None) -> int:
         """Write a key without looking; return its revision."""
@@ -463,6 +528,11 @@ def _raise_refusal(ack: PubAck) -> None:
     if ack.error is not None:
         kind = CasConflictError if ack.error.err_code in WRONG_LAST_SEQUENCE else BusError
         raise kind(ack.error.err_code or ack.error.code, ack.error.description)
+
+
+def _parse_headers(block: bytes) -> dict[str, str]:
+    lines = block.decode(errors="replace").split("\r\n")[1:]
+    return {name.strip(): value.strip() for name, colon, value in (line.partition(":") for line in lines) if colon}
 
 
 def entry_of(key: str, data: bytes, headers: Headers, revision: int) -> KvEntry:

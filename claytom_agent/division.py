@@ -23,6 +23,7 @@ from claytom_agent.client import (
     iso,
 )
 from claytom_agent.leases import Lease
+from claytom_agent.lines import Lines
 from claytom_agent.manifest import Manifest, ManifestError, Settings, covers, decode_manifest
 from claytom_agent.messages import (
     PROTOCOL,
@@ -65,7 +66,7 @@ class DivisionTimes:
 class Surroundings:
     """What the divisions of a host share."""
 
-    bus: Bus
+    lines: Lines
     spool: Spool
     host: str
     chaos: bool = False
@@ -82,6 +83,7 @@ class Division:
         self.manifest: Manifest | None = None
         self.settings = Settings()
         self._around = around
+        self._bus: Bus = around.lines.of(self.key.unit)
         self._times = around.times
         self._timers = Timers()
         self.roster = Roster(self.key.unit, self._timers, around.policy, self._transition)
@@ -174,7 +176,7 @@ class Division:
     async def refresh(self) -> None:
         """Read the manifest and make the agents as it says; an older or the same generation changes nothing."""
         try:
-            entry = await self._around.bus.kv_get(SEATS_BUCKET, self.lease.key)
+            entry = await self._around.lines.host.kv_get(SEATS_BUCKET, self.lease.key)
         except _FAULTS as error:
             log.debug("manifest of %s: %s", self.lease.key, error)
             return
@@ -227,7 +229,7 @@ class Division:
             degraded=roster.degraded,
         )
         try:
-            await self._around.bus.publish(message.subject, message.body, message.headers)
+            await self._bus.publish(message.subject, message.body, message.headers)
         except Disconnected:
             return
         roster.changed.clear()
@@ -320,7 +322,7 @@ class Division:
         """Return None when welcomed, else the seconds that the portal asks to wait (0: no answer)."""
         body = Hello(PROTOCOL, self._shard(), self._head.host, self.lease.epoch)
         try:
-            reply = await self._around.bus.request(
+            reply = await self._bus.request(
                 command(self.key.unit, "hello"), encode(body), headers=self._headers("agent.hello")
             )
             answer = decode(Welcome, reply.data)
@@ -349,7 +351,7 @@ class Division:
         """Tell the portal that the division is given back; best effort."""
         body = Goodbye(self._shard(), self._head.host, self.lease.epoch, reason)
         try:
-            await self._around.bus.request(
+            await self._bus.request(
                 command(self.key.unit, "goodbye"),
                 encode(body),
                 headers=self._headers("agent.goodbye"),

@@ -1,4 +1,4 @@
-"""The agent host: a process that takes divisions by lease and runs their agents over one connection."""
+"""The agent host: a process that takes divisions by lease and runs their agents, over one line for each unit."""
 
 import asyncio
 import contextlib
@@ -21,6 +21,7 @@ from claytom_agent.corporate import duty_answer
 from claytom_agent.division import SEATS_BUCKET, Division, DivisionTimes, Surroundings
 from claytom_agent.leases import BUCKET as LEASE_BUCKET
 from claytom_agent.leases import Lease, LeaseEvents, LeaseKeeper, LeaseTimes
+from claytom_agent.lines import Lines
 from claytom_agent.messages import (
     HostConfig,
     ManifestSync,
@@ -63,7 +64,10 @@ class HostFailedError(RuntimeError):
 
 @dataclass(slots=True)
 class HostOptions:
-    """How a host runs. `capacity` is in divisions; no `subsidiaries` means all, and the parent's bodies."""
+    """How a host runs. `capacity` is in divisions; no `subsidiaries` means all, and the parent's bodies.
+
+    `url` names a directory of credentials (`claytom_agent.lines`), or carries a user and a password.
+    """
 
     url: str
     id: str = field(default_factory=default_host_id)
@@ -78,7 +82,7 @@ class HostOptions:
 
 
 class Host:
-    """One host. `run()` until `stop()`; then everything is released and the connection closed."""
+    """One host. `run()` until `stop()`; then everything is released and the lines are closed."""
 
     def __init__(self, options: HostOptions) -> None:
         self.id = check_host_id(options.id)
@@ -90,7 +94,7 @@ class Host:
         self._listed = asyncio.Event()
         self._leaving = False
         self._tasks: set[asyncio.Task[None]] = set()
-        self.bus: Bus
+        self.lines = Lines(options.url, host=self.id, only=options.subsidiaries, opened=self._obey_over)
         self.keeper: LeaseKeeper
         self.spool: Spool
         self._around: Surroundings
@@ -102,49 +106,39 @@ class Host:
     async def run(self) -> None:
         """Run until `stop()`; raise `LoginRefusedError` or `HostFailedError` if the host cannot go on."""
         options = self._options
-        connect = asyncio.ensure_future(
-            Bus.connect(options.url, name=f"host:{self.id}", timeout_s=options.connect_within_s)
-        )
+        connect = asyncio.ensure_future(self.lines.open(timeout_s=options.connect_within_s))
         stopping = asyncio.ensure_future(self._stopping.wait())
         await asyncio.wait({connect, stopping}, return_when=asyncio.FIRST_COMPLETED)
         if not connect.done():
             connect.cancel()
             await asyncio.gather(connect, return_exceptions=True)
             return
-        self.bus = connect.result()
-        self.spool = Spool(self.bus)
+        connect.result()
+        self.spool = Spool(self.lines.of)
         self._around = Surroundings(
-            self.bus, self.spool, self.id, options.chaos, options.policy, options.division_times
+            self.lines, self.spool, self.id, options.chaos, options.policy, options.division_times
         )
         work = asyncio.get_running_loop().create_task(self._work())
-        closed = asyncio.ensure_future(self.bus.closed.wait())
+        closed = asyncio.ensure_future(self.lines.closed.wait())
         await asyncio.wait({work, stopping, closed}, return_when=asyncio.FIRST_COMPLETED)
         failed = work.exception() if work.done() and not work.cancelled() else None
-        lost = self.bus.closed.is_set() and not self._stopping.is_set()
+        lost = self.lines.closed.is_set() and not self._stopping.is_set()
         await self._shut_down(work)
         stopping.cancel()
         closed.cancel()
         if failed is not None:
             raise HostFailedError(f"host {self.id} failed") from failed
         if lost:
-            raise HostFailedError("NATS closed the connection and refuses a new one")
+            raise HostFailedError("NATS closed a connection for good; the log says why")
 
     async def _work(self) -> None:
         times = await self._lease_times()
         events = LeaseEvents(self._acquired, self._lost, self._fenced, self._resumed)
-        self.keeper = LeaseKeeper(
-            self.bus,
-            self.id,
-            events,
-            capacity=self._options.capacity,
-            subsidiaries=self._options.subsidiaries,
-            times=times,
-        )
-        for verb in OBEYED_VERBS:
-            await self.bus.subscribe(f"{ROOT}.*.command.{verb}", self._on_command)
-        seats = KvWatch(self.bus, SEATS_BUCKET, self._on_manifest, self._on_seats, headers_only=True)
+        self.keeper = LeaseKeeper(self.lines, self.id, events, capacity=self._options.capacity, times=times)
+        seats = KvWatch(self.lines.host, SEATS_BUCKET, self._on_manifest, self._on_seats, headers_only=True)
         log.info("host %s connected; leases live %d s", self.id, times.ttl)
         async with asyncio.TaskGroup() as group:
+            group.create_task(self.lines.run())
             group.create_task(self.spool.run())
             group.create_task(self._write_status())
             group.create_task(seats.run())
@@ -155,7 +149,7 @@ class Host:
         """Take the time to live from the bucket itself; wait until the bucket exists."""
         while True:
             with contextlib.suppress(*_FAULTS):
-                reply = await self.bus.request(f"$JS.API.STREAM.INFO.KV_{LEASE_BUCKET}")
+                reply = await self.lines.host.request(f"$JS.API.STREAM.INFO.KV_{LEASE_BUCKET}")
                 info = msgspec.json.decode(reply.data)
                 if "config" in info:
                     times = self._options.lease_times
@@ -168,7 +162,7 @@ class Host:
         """Hand over first, then send what is left, then say goodbye; within five seconds in all."""
         self._leaving = True
         divisions = list(self.divisions.values())
-        if self.bus.connected and hasattr(self, "keeper"):
+        if self.lines.host.connected and hasattr(self, "keeper"):
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(DRAIN_S):
                     await self.keeper.close("host stops")
@@ -181,7 +175,7 @@ class Host:
         if self.spool.unacked:
             log.error("%d messages were not acknowledged before the end", self.spool.unacked)
         with contextlib.suppress(Exception):
-            await asyncio.wait_for(self.bus.close(), 0.5)
+            await asyncio.wait_for(self.lines.close(), 0.5)
 
     # -- leases ---------------------------------------------------------------------------------------------
 
@@ -224,17 +218,16 @@ class Host:
         subscriptions = self._units[name] = []
         for role in (division,) if unit == CORPORATE else ROLES:
             with contextlib.suppress(Exception):
-                subscriptions.append(await self.bus.subscribe(f"{ROOT}.{unit}.{role}.*", self._on_address))
+                line = self.lines.of(unit)
+                subscriptions.append(await line.subscribe(f"{ROOT}.{unit}.{role}.*", self._on_address))
 
     # -- manifests ------------------------------------------------------------------------------------------
 
     def _on_manifest(self, entry: KvEntry) -> None:
         try:
-            unit = parse_division_key(entry.key).unit
+            parse_division_key(entry.key)
         except SubjectError as error:
             log.warning("bucket %s: %s", SEATS_BUCKET, error)
-            return
-        if self._options.subsidiaries and unit not in self._options.subsidiaries:
             return
         before = len(self._known)
         if entry.value is None:
@@ -242,7 +235,7 @@ class Host:
         else:
             self._known[entry.key] = entry.revision
         if self._listed.is_set() and len(self._known) != before:
-            self.keeper.set_divisions(self._known)
+            self.keeper.set_divisions(self._divisions())
         division = self.divisions.get(entry.key)
         if division is not None:
             division.soon(division.refresh)
@@ -250,10 +243,21 @@ class Host:
     def _on_seats(self, keys: set[str]) -> None:
         for key in [key for key in self._known if key not in keys]:
             del self._known[key]
-        self.keeper.set_divisions(self._known)
+        self.keeper.set_divisions(self._divisions())
         self._listed.set()
 
     # -- messages -------------------------------------------------------------------------------------------
+
+    async def _obey_over(self, unit: str, line: Bus) -> None:
+        """Take the commands of a unit over its line, and claim its divisions."""
+        for verb in OBEYED_VERBS:
+            await line.subscribe(f"{ROOT}.{unit}.command.{verb}", self._on_command)
+        if self._listed.is_set():
+            self.keeper.set_divisions(self._divisions())
+
+    def _divisions(self) -> list[str]:
+        """The divisions that exist and that this host may run."""
+        return [key for key in self._known if self.lines.serves(key.partition(".")[0])]
 
     async def _on_command(self, message: Msg) -> None:
         _, _, unit, _, verb = split_subject(message.subject)
@@ -301,7 +305,7 @@ class Host:
         answer = self._answer(unit, place, last, (message.headers or {}).get("ce-type"))
         if answer is not None:
             with contextlib.suppress(Disconnected):
-                await self.bus.publish(message.reply, answer)
+                await self.lines.of(split_subject(message.subject)[2]).publish(message.reply, answer)
 
     def _answer(self, unit: str, place: str, last: str, kind: str | None) -> bytes | None:
         """Answer a request to an address; None when it is another host's to answer."""
@@ -354,7 +358,7 @@ class Host:
             "divisions": len(self.divisions),
             "agents": sum(len(division.agents) for division in self.divisions.values()),
             "live": sum(division.roster.live() for division in self.divisions.values()),
-            "connected": self.bus.connected,
+            "connected": self.lines.connected,
             "rss_mb": round(rss_mb(), 1),
             "kpi_unacked": self.spool.unacked,
             "stored": self.spool.stored,

@@ -30,6 +30,7 @@ from claytom_agent.client import (
     NobodyThereError,
     iso,
 )
+from claytom_agent.lines import Lines
 from claytom_agent.placement import FreeDivision, HostCard, choose
 from claytom_agent.watch import KvWatch
 
@@ -126,22 +127,20 @@ class LeaseKeeper:
 
     def __init__(
         self,
-        bus: Bus,
+        lines: Lines,
         host: str,
         events: LeaseEvents,
         *,
         capacity: int = 200,
-        subsidiaries: Iterable[str] = (),
         times: LeaseTimes | None = None,
     ) -> None:
-        self.bus = bus
+        self.lines = lines
         self.host = host
         self.run_id = uuid.uuid4().hex[:12]
         self.times = times or LeaseTimes()
         self.capacity = capacity
         self.owned: dict[str, Lease] = {}
         self.conflicts = 0
-        self._subsidiaries = sorted(subsidiaries)
         self._events = events
         self._divisions: set[str] = set()
         self._slots: dict[str, _Slot] = {}
@@ -164,7 +163,7 @@ class LeaseKeeper:
 
     async def run(self) -> None:
         """Keep leases until cancelled; call `release` first to hand them over quickly."""
-        watch = KvWatch(self.bus, BUCKET, self._on_entry, self._on_snapshot)
+        watch = KvWatch(self.lines.host, BUCKET, self._on_entry, self._on_snapshot)
         async with asyncio.TaskGroup() as group:
             group.create_task(watch.run())
             group.create_task(self._renew_loop())
@@ -176,7 +175,7 @@ class LeaseKeeper:
         self._closing = True
         await self.release(list(self.owned), reason)
         with contextlib.suppress(*_FAULTS):
-            await self.bus.kv_delete(BUCKET, HOSTS_PREFIX + self.host)
+            await self.lines.host.kv_delete(BUCKET, HOSTS_PREFIX + self.host)
 
     async def release(self, keys: Iterable[str], reason: str, *, cool: bool = False) -> None:
         """Stop the divisions and delete their leases, so that others can claim them at once."""
@@ -197,7 +196,7 @@ class LeaseKeeper:
         # A refusal means that another holds it already, silence that the time to live will do the work.
         with contextlib.suppress(*_FAULTS):
             async with self._flight:
-                await self.bus.kv_delete(BUCKET, lease.key, last=lease.revision)
+                await self._line(lease.key).kv_delete(BUCKET, lease.key, last=lease.revision)
 
     # -- what the bucket says -------------------------------------------------------------------------------
 
@@ -269,7 +268,7 @@ class LeaseKeeper:
                 age = now - lease.renewed_at
                 if age > fence:
                     self._fence(lease, age, ttl)
-                if now >= lease.renew_due and self.bus.connected and lease.key in self.owned:
+                if now >= lease.renew_due and self.lines.up(_unit(lease.key)) and lease.key in self.owned:
                     lease.renew_due = now + renew * random.uniform(0.9, 1.1)
                     self._spawn(self._renew(lease))
 
@@ -292,7 +291,7 @@ class LeaseKeeper:
             try:
                 if lease.uncertain:
                     await self._settle(lease)
-                lease.revision = await self.bus.kv_cas(
+                lease.revision = await self._line(lease.key).kv_cas(
                     BUCKET, lease.key, self._value(lease.since), last=lease.revision, ttl_s=self.times.ttl
                 )
             except CasConflictError:
@@ -313,7 +312,7 @@ class LeaseKeeper:
 
     async def _settle(self, lease: Lease) -> None:
         """After an unanswered renewal: adopt the stored revision if the stored value is our own."""
-        entry = await self.bus.kv_get(BUCKET, lease.key)
+        entry = await self.lines.host.kv_get(BUCKET, lease.key)
         if entry is not None and self._is_ours(_decode(LeaseValue, entry.value), lease):
             lease.revision = entry.revision
 
@@ -334,23 +333,26 @@ class LeaseKeeper:
         """Take back at once what an earlier run of this host held: it is dead, or there are two of one id."""
         for key, slot in self._slots.items():
             holder = slot.holder
-            if holder is not None and holder.host == self.host and holder.run != self.run_id:
+            ours = holder is not None and holder.host == self.host and holder.run != self.run_id
+            if ours and self.lines.up(_unit(key)):
                 self._start_claim(key, slot.revision)
 
     def _claim_some(self) -> float:
         """Start the claims that are due; return the seconds until asking again."""
         now = time.monotonic()
-        if self._closing or not self.bus.connected:
+        if self._closing or not self.lines.host.connected:
             return 0.25
         for key in [key for key, until in self._cooling.items() if until <= now]:
             del self._cooling[key]
         taken = {*self.owned, *self._claiming}
         free = []
         for key in self._divisions - taken - self._cooling.keys():
+            if not self.lines.up(_unit(key)):
+                continue
             slot = self._slots.setdefault(key, _Slot(free_since=now))
             if slot.holder is None or self._is_mine(slot.holder):
                 free.append(FreeDivision(key, slot.free_since, slot.last_host))
-        owned = Counter(key.partition(".")[0] for key in taken)
+        owned = Counter(_unit(key) for key in taken)
         wanted, due = choose(
             self._card(),
             self._hosts.values(),
@@ -387,21 +389,21 @@ class LeaseKeeper:
             self._wake.set()
 
     async def _cas_claim(self, key: str, since: str, last: int) -> int | None:
-        value, ttl = self._value(since), self.times.ttl
+        value, ttl, line = self._value(since), self.times.ttl, self._line(key)
         try:
             try:
-                return await self.bus.kv_cas(BUCKET, key, value, last=last, ttl_s=ttl)
+                return await line.kv_cas(BUCKET, key, value, last=last, ttl_s=ttl)
             except CasConflictError:
                 # Lost the race, or the marker itself has gone since: only what is stored now can tell.
-                entry = await self.bus.kv_get(BUCKET, key)
+                entry = await self.lines.host.kv_get(BUCKET, key)
                 holder = _decode(LeaseValue, entry.value) if entry is not None else None
                 if entry is not None and entry.value is not None and not self._is_mine(holder):
                     self._on_entry(entry)
                     return None
-                return await self.bus.kv_cas(BUCKET, key, value, last=entry.revision if entry else 0, ttl_s=ttl)
+                return await line.kv_cas(BUCKET, key, value, last=entry.revision if entry else 0, ttl_s=ttl)
         except NoAnswerError:
             with contextlib.suppress(*_FAULTS):
-                entry = await self.bus.kv_get(BUCKET, key)
+                entry = await self.lines.host.kv_get(BUCKET, key)
                 if entry is not None and entry.value == value:
                     return entry.revision
         except _FAULTS as error:
@@ -433,14 +435,18 @@ class LeaseKeeper:
     async def _announce_loop(self) -> None:
         while not self._closing:
             with contextlib.suppress(*_FAULTS):
-                await self.bus.kv_put(
+                await self.lines.host.kv_put(
                     BUCKET, HOSTS_PREFIX + self.host, msgspec.json.encode(self._card()), ttl_s=self.times.ttl
                 )
             await asyncio.sleep(self.times.renew * random.uniform(0.9, 1.1))
 
     def _card(self) -> HostCard:
         full = len(self.owned) + len(self._claiming) >= self.capacity
-        return HostCard(self.host, self.run_id, self.capacity, full, self._subsidiaries)
+        return HostCard(self.host, self.run_id, self.capacity, full, sorted(self.lines.units))
+
+    def _line(self, key: str) -> Bus:
+        """The line that speaks for the unit of a division."""
+        return self.lines.of(_unit(key))
 
     def _value(self, since: str) -> bytes:
         return msgspec.json.encode(LeaseValue(self.host, since, self.run_id))
@@ -449,6 +455,10 @@ class LeaseKeeper:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+
+
+def _unit(key: str) -> str:
+    return key.partition(".")[0]
 
 
 def _decode(kind: type[S], value: bytes | None) -> S | None:

@@ -41,16 +41,17 @@ Build = Callable[[int], Outgoing]
 
 @dataclass(slots=True)
 class _Batch:
+    unit: str
     stream: str
     messages: Sequence[Outgoing]
     tries: int = 0
 
 
 class Spool:
-    """Messages on their way to the streams. `run` sends; `add` never waits."""
+    """Messages on their way to the streams, each over the line of its unit. `run` sends; `add` never waits."""
 
-    def __init__(self, bus: Bus, *, capacity: int = CAPACITY) -> None:
-        self._bus = bus
+    def __init__(self, bus_of: Callable[[str], Bus], *, capacity: int = CAPACITY) -> None:
+        self._bus_of = bus_of
         self._capacity = capacity
         self._waiting: deque[_Batch] = deque()
         self._arrived = asyncio.Event()
@@ -90,8 +91,9 @@ class Spool:
         self._numbers[key] = number + len(messages)
         self.unacked += len(messages)
         self._idle.clear()
+        unit = division.partition(".")[0]
         for start in range(0, len(messages), MAX_BATCH):
-            self._waiting.append(_Batch(stream, messages[start : start + MAX_BATCH]))
+            self._waiting.append(_Batch(unit, stream, messages[start : start + MAX_BATCH]))
         self._arrived.set()
         return True
 
@@ -120,7 +122,7 @@ class Spool:
                 await self._arrived.wait()
             batch = self._next()
             try:
-                result = await self._bus.js_publish_batch(batch.messages)
+                result = await self._bus_of(batch.unit).js_publish_batch(batch.messages)
             except (BusError, Disconnected, NoAnswerError, NobodyThereError) as error:
                 await self._put_back(batch, error)
                 continue
@@ -130,7 +132,7 @@ class Spool:
             self._acknowledged(batch, result)
 
     def _next(self) -> _Batch:
-        """Take the first batch, filled up with what waits behind it for the same stream.
+        """Take the first batch, filled up with what waits behind it for the same unit and stream.
 
         One batch is one write to the disk of the server, so in a backlog fuller batches go faster.
         """
@@ -140,9 +142,10 @@ class Spool:
         while self._waiting:
             following = self._waiting[0]
             space = MAX_BATCH - len(batch.messages)
-            if following.tries or following.stream != batch.stream or not space:
+            same = (following.unit, following.stream) == (batch.unit, batch.stream)
+            if following.tries or not same or not space:
                 break
-            batch = _Batch(batch.stream, [*batch.messages, *following.messages[:space]])
+            batch = _Batch(batch.unit, batch.stream, [*batch.messages, *following.messages[:space]])
             following.messages = following.messages[space:]
             if not following.messages:
                 self._waiting.popleft()

@@ -216,7 +216,7 @@ async def test_a_short_restart_of_nats_keeps_the_epoch(nats: NatsServer, start_h
     nats.kill()
     await asyncio.sleep(1.0)
     nats.start()
-    await wait_until(lambda: host.bus.connected and portal.connected)
+    await wait_until(lambda: host.lines.connected and portal.connected)
     await asyncio.sleep(3.5)
     assert host.keeper.owned["pricing.1"].epoch == epoch
     assert (await ask(portal, "pricing.director.di-0001-g1"))["epoch"] == epoch

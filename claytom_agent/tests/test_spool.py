@@ -14,7 +14,7 @@ STREAM = "CT_KPI"
 
 @pytest_asyncio.fixture
 async def spool(portal: Bus) -> AsyncIterator[Spool]:
-    made = Spool(portal, capacity=1000)
+    made = Spool(lambda _unit: portal, capacity=1000)
     run = asyncio.create_task(made.run())
     yield made
     run.cancel()
