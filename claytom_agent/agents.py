@@ -33,6 +33,7 @@ class Agent:
         "generation",
         "group",
         "key",
+        "ran",
         "restarts",
         "seed",
         "state",
@@ -52,6 +53,8 @@ class Agent:
         self.tick = 0.0
         """When the agent's own run last moved (monotonic seconds)."""
         self.done = 0
+        self.ran = False
+        """Whether a run of this agent has ever succeeded."""
         self.restarts = 0
         self.crashes: list[float] | None = None
         self.broken = False

@@ -27,11 +27,14 @@ from claytom_agent.lines import Lines
 from claytom_agent.manifest import Manifest, ManifestError, Settings, covers, decode_manifest
 from claytom_agent.messages import (
     PROTOCOL,
+    Answer,
+    Desired,
     Goodbye,
     Hello,
     Order,
     Pong,
     Refused,
+    RefusedManifest,
     Shard,
     Welcome,
     ce_type,
@@ -41,11 +44,12 @@ from claytom_agent.messages import (
 from claytom_agent.roster import Roster
 from claytom_agent.spool import Build, Spool
 from claytom_agent.subjects import DivisionKey, command, parse_division_key
-from claytom_agent.timers import Job, Timers
+from claytom_agent.timers import Timers
 
 log = logging.getLogger("claytom_agent.division")
 
 SEATS_BUCKET: Final = "CT_SEATS"
+DESIRED: Final[dict[str, Desired]] = {"pause": "paused", "resume": "run", "retire": "retired"}
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
 
 
@@ -91,7 +95,9 @@ class Division:
         self._tasks: list[asyncio.Task[None]] = []
         self._flush_due = False
         self._delta_due = False
+        self._refresh_due = False
         self._brief_day = ""
+        self._refused: RefusedManifest | None = None
         self._presences = 0
         self._stopped = False
 
@@ -167,14 +173,17 @@ class Division:
 
         self._timers.after(interval() * random.uniform(0.3, 1.0), again)
 
-    def soon(self, job: Job) -> None:
-        """Run a job of the division in its turn."""
-        self._timers.soon(job)
+    def refresh_soon(self) -> None:
+        """Read the manifest in its turn; once, however many hints tell of it."""
+        if not self._refresh_due:
+            self._refresh_due = True
+            self._timers.soon(self.refresh)
 
     # -- the manifest ---------------------------------------------------------------------------------------
 
     async def refresh(self) -> None:
         """Read the manifest and make the agents as it says; an older or the same generation changes nothing."""
+        self._refresh_due = False
         try:
             entry = await self._around.lines.host.kv_get(SEATS_BUCKET, self.lease.key)
         except _FAULTS as error:
@@ -184,15 +193,27 @@ class Division:
             return
         try:
             manifest = decode_manifest(self.lease.key, entry.value)
-        except ManifestError:
-            log.exception("manifest refused; the last good one stays")
+        except ManifestError as error:
+            self._refuse(error)
             return
+        if self._refused is not None:
+            self._refused = None
+            self._tell_soon()
         if self.manifest is not None and manifest.generation <= self.manifest.generation:
             return
         self.settings = manifest.settings
         new = self.roster.apply(manifest)
         self.manifest = manifest
         await self.roster.run_all(new)
+        self._tell_soon()
+
+    def _refuse(self, error: ManifestError) -> None:
+        """Stay with the last good manifest, and tell the portal why: it would wait in vain for the new one."""
+        refused = RefusedManifest(error.generation, str(error)[:300])
+        if refused == self._refused:
+            return
+        log.error("%s; the last good one stays", error)
+        self._refused = refused
         self._tell_soon()
 
     # -- presence -------------------------------------------------------------------------------------------
@@ -227,6 +248,7 @@ class Division:
             generation=self.manifest.generation,
             full=full,
             degraded=roster.degraded,
+            refused=self._refused,
         )
         try:
             await self._bus.publish(message.subject, message.body, message.headers)
@@ -387,10 +409,25 @@ class Division:
         if hit:
             self._timers.soon(lambda: self.roster.run_all(hit))
 
-    def obey(self, verb: str, scope: Order) -> None:
-        """Pause or resume what the scope names, until a manifest of a higher generation says otherwise."""
-        named = set(scope.agents)
-        for agent in self.roster.agents.values():
-            if (not named or agent.subject in named) and (not scope.roles or agent.group.role in scope.roles):
-                self.roster.set_desired(agent, "paused" if verb == "pause" else "run")
-        self._tell_soon()
+    def obey(self, agent: Agent, verb: str, order: Order) -> Answer:
+        """Do what one agent is told at its address, if a manifest that is still to come says the same.
+
+        What this manifest says stands: a repetition is accepted and changes nothing, an older order is rejected.
+        """
+        assert self.manifest is not None  # noqa: S101 - it is what the agent was made of
+        generation = self.manifest.generation
+        desired = DESIRED.get(verb)
+        if desired is None:
+            return Answer("rejected", "shared-host", "a hosted agent moves with its division")
+        if order.generation <= generation:
+            if agent.desired != desired:
+                code = "manifest" if order.generation == generation else "superseded"
+                return Answer("rejected", code, f"manifest {generation} says {agent.desired}")
+        else:
+            if desired == "retired":
+                self.roster.retire(agent)
+            elif self.roster.set_desired(agent, desired):
+                self._timers.soon(lambda: self.roster.run_all([agent]))
+            self._tell_soon()
+            self.refresh_soon()
+        return Answer("accepted")

@@ -48,6 +48,7 @@ from claytom_agent.watch import KvWatch
 log = logging.getLogger("claytom_agent.host")
 
 OBEYED_VERBS: Final = ("sync", "replace", "report", "pause", "resume", "drain", "config")
+ORDERS: Final = {ce_type(f"agent.{verb}"): verb for verb in ("pause", "resume", "drain", "retire")}
 DRAIN_S: Final = 4.0
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
 
@@ -238,7 +239,7 @@ class Host:
             self.keeper.set_divisions(self._divisions())
         division = self.divisions.get(entry.key)
         if division is not None:
-            division.soon(division.refresh)
+            division.refresh_soon()
 
     def _on_seats(self, keys: set[str]) -> None:
         for key in [key for key in self._known if key not in keys]:
@@ -274,15 +275,17 @@ class Host:
             hint = decode(ManifestSync, data)
             for division in mine:
                 if _names([hint.division], division):
-                    division.soon(division.refresh)
+                    division.refresh_soon()
         elif verb == "report":
             for division in mine:
                 if _names(decode(ReportRequest, data).divisions, division):
                     division.report()
         elif verb == "config":
-            if self._options.chaos:
-                broken = set(decode(HostConfig, data).fail)
-                for division in mine:
+            config = decode(HostConfig, data)
+            broken = set(config.fail) if self._options.chaos else set()
+            for division in mine:
+                division.refresh_soon()
+                if broken:
                     division.break_agents(broken)
         else:
             self._obey_scope(verb, mine, decode(Order, data))
@@ -292,22 +295,22 @@ class Host:
             return
         named = [division for division in mine if _names(scope.divisions, division)]
         if verb == "drain":
-            keys = [division.lease.key for division in named]
+            keys = [division.lease.key for division in named if _is_meant(scope, division)]
             self._spawn(self.keeper.release(keys, scope.reason or "drained", cool=True))
             return
-        for division in named:
-            division.obey(verb, scope)
+        for division in named:  # who shall run is in the manifest; this says only that there is a new one
+            division.refresh_soon()
 
     async def _on_address(self, message: Msg) -> None:
         if not message.reply:
             return
         _, _, unit, place, last = split_subject(message.subject)
-        answer = self._answer(unit, place, last, (message.headers or {}).get("ce-type"))
+        answer = self._answer(unit, place, last, (message.headers or {}).get("ce-type"), message.data)
         if answer is not None:
             with contextlib.suppress(Disconnected):
                 await self.lines.of(split_subject(message.subject)[2]).publish(message.reply, answer)
 
-    def _answer(self, unit: str, place: str, last: str, kind: str | None) -> bytes | None:
+    def _answer(self, unit: str, place: str, last: str, kind: str | None, data: bytes) -> bytes | None:
         """Answer a request to an address; None when it is another host's to answer."""
         found = self._find(unit, place, last)
         if found is None:
@@ -319,7 +322,12 @@ class Host:
             return encode(division.pong(agent))
         if kind == ce_type("duty.ask") and unit == CORPORATE:
             return encode(duty_answer(agent))
-        return encode({"error": "400 unknown-type"})
+        try:
+            order = ORDERS[kind or ""], decode(Order, data)
+        except (KeyError, msgspec.DecodeError) as error:
+            reason = error if isinstance(error, msgspec.DecodeError) else "unknown-type"
+            return encode({"error": f"400 {reason}"})
+        return encode(division.obey(agent, *order))
 
     def _find(self, unit: str, place: str, last: str) -> tuple[Division, Agent | None] | None:
         """Find the division that answers for an address, and the agent if there is one."""
@@ -378,6 +386,11 @@ def _is(agent: Agent, role: str, wanted: AgentId) -> bool:
 def _names(divisions: list[str], division: Division) -> bool:
     """Whether a list names the division, by its key or by its number within the subsidiary; empty: all."""
     return not divisions or division.lease.key in divisions or division.key.division in divisions
+
+
+def _is_meant(scope: Order, division: Division) -> bool:
+    """Whether a drain is about this tenure: a repetition must not hand over what has come back since."""
+    return division.lease.epoch <= scope.epochs.get(division.lease.key, division.lease.epoch)
 
 
 async def _unsubscribe(subscription: Subscription) -> None:

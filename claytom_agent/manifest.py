@@ -43,18 +43,24 @@ class SeatGroup(msgspec.Struct, frozen=True):
     duties: dict[str, str] = {}
     blueprint: BlueprintRef = BlueprintRef()
     worker: WorkerSpec = WorkerSpec()
+    desired: Desired = "run"
+    """Of every seat of the group that is not among the manifest's exceptions."""
 
 
 class Settings(msgspec.Struct, frozen=True):
-    """Intervals in seconds. Samples are named by the whole second of their round, so one a second at most."""
+    """Intervals in seconds. Samples are named by the whole second of their round, so one a second at most.
+
+    `version` names the command that set them; 0 is what the portal begins with.
+    """
 
     kpi_interval_s: Annotated[float, Meta(ge=1, le=86_400)] = 60.0
     presence_interval_s: Seconds = 5.0
     presence_full_s: Seconds = 60.0
+    version: Annotated[int, Meta(ge=0)] = 0
 
 
 class Manifest(msgspec.Struct, frozen=True):
-    """The desired state of one division; `generations` and `desired` hold the exceptions."""
+    """The desired state of one division; `generations` and `desired` hold the exceptions, by seat."""
 
     v: Literal[1]
     subsidiary: str
@@ -77,10 +83,26 @@ class SeatSpec(NamedTuple):
 
 
 class ManifestError(ValueError):
-    """A manifest that cannot be run; the text says why."""
+    """A manifest that cannot be run; the text says why, `generation` which it is (0: that cannot be read)."""
+
+    def __init__(self, text: str, generation: int = 0) -> None:
+        super().__init__(text)
+        self.generation = generation
+
+
+class _Numbered(msgspec.Struct, frozen=True):
+    generation: Annotated[int, Meta(ge=0)] = 0
 
 
 _decoder = msgspec.json.Decoder(Manifest)
+_number = msgspec.json.Decoder(_Numbered)
+
+
+def _generation(data: bytes) -> int:
+    try:
+        return _number.decode(data).generation
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return 0
 
 
 def decode_manifest(key: str, data: bytes) -> Manifest:
@@ -88,26 +110,33 @@ def decode_manifest(key: str, data: bytes) -> Manifest:
     try:
         manifest = _decoder.decode(data)
         parse_division_key(key)
-    except (msgspec.DecodeError, SubjectError) as error:
-        raise ManifestError(f"manifest of {key}: {error}") from error
+    except (msgspec.DecodeError, UnicodeDecodeError, SubjectError) as error:
+        raise ManifestError(f"manifest of {key}: {error}", _generation(data)) from error
+    if (fault := _fault(key, manifest)) is not None:
+        raise ManifestError(f"manifest of {key}{fault}", manifest.generation)
+    return manifest
+
+
+def _fault(key: str, manifest: Manifest) -> str | None:
+    """Say what the schema cannot: why this manifest is none that can be run."""
     if f"{manifest.subsidiary}.{manifest.division}" != key:
-        raise ManifestError(f"manifest of {key} says it is of {manifest.subsidiary}.{manifest.division}")
+        return f" says it is of {manifest.subsidiary}.{manifest.division}"
     total = 0
     for group in manifest.seats:
         if manifest.subsidiary == CORPORATE:
             if group.role != manifest.division:
-                raise ManifestError(f"manifest of {key}: seats of body {group.role!r}")
+                return f": seats of body {group.role!r}"
             total += len(group.names)
             continue
         if ROLE_CODES.get(group.role) != group.code:
-            raise ManifestError(f"manifest of {key}: role {group.role!r} with code {group.code!r}")
+            return f": role {group.role!r} with code {group.code!r}"
         for first, last in group.ordinals:
             if not 1 <= first <= last:
-                raise ManifestError(f"manifest of {key}: seats {first}..{last} are no range")
+                return f": seats {first}..{last} are no range"
             total += last - first + 1
     if total > MAX_SEATS:
-        raise ManifestError(f"manifest of {key}: {total} seats, at most {MAX_SEATS} fit in a division")
-    return manifest
+        return f": {total} seats, at most {MAX_SEATS} fit in a division"
+    return None
 
 
 def expand(manifest: Manifest) -> Iterator[SeatSpec]:
@@ -115,13 +144,12 @@ def expand(manifest: Manifest) -> Iterator[SeatSpec]:
     generations, desired = manifest.generations, manifest.desired
     for group in manifest.seats:
         for name in group.names:
-            yield SeatSpec(
-                name, group, generations.get(name, 1), desired.get(name, "run"), group.duties.get(name, "")
-            )
+            wanted = desired.get(name, group.desired)
+            yield SeatSpec(name, group, generations.get(name, 1), wanted, group.duties.get(name, ""))
         for first, last in group.ordinals:
             for ordinal in range(first, last + 1):
                 text = str(ordinal)
-                yield SeatSpec(ordinal, group, generations.get(text, 1), desired.get(text, "run"), "")
+                yield SeatSpec(ordinal, group, generations.get(text, 1), desired.get(text, group.desired), "")
 
 
 def covers(manifest: Manifest, ordinal: int) -> bool:

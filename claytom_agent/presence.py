@@ -7,7 +7,7 @@ from typing import Final
 
 from claytom_agent.agents import Agent
 from claytom_agent.client import Outgoing, event_headers, iso
-from claytom_agent.messages import State, ce_type, encode
+from claytom_agent.messages import RefusedManifest, State, ce_type, encode
 from claytom_agent.spool import Build
 from claytom_agent.subjects import metrics
 
@@ -48,6 +48,7 @@ def presence_message(
     generation: int,
     full: bool,
     degraded: bool,
+    refused: RefusedManifest | None = None,
 ) -> Outgoing:
     """Build `host.presence`; `listed` is everyone if `full`, else those that changed."""
     ts = iso()
@@ -65,6 +66,8 @@ def presence_message(
     }
     if degraded:
         body["degraded"] = True
+    if refused is not None:
+        body["refused"] = refused
     headers = event_headers(
         ce_type=ce_type("host.presence"),
         source=f"host/{head.host}",

@@ -69,6 +69,7 @@ class Roster:
         groups: dict[int, AgentGroup] = {}
         self._counts = None
         new: list[Agent] = []
+        resumed: list[Agent] = []
         wanted: set[int | str] = set()
         for spec in expand(manifest):
             if spec.desired == "retired":
@@ -83,22 +84,29 @@ class Roster:
                 new.append(self._appoint(spec, group))
             else:
                 agent.group, agent.duty = group, spec.duty
-                self.set_desired(agent, spec.desired)
+                if self.set_desired(agent, spec.desired):
+                    resumed.append(agent)
+        if resumed:  # one job for all of them, however many they are
+            self.timers.soon(lambda: self.run_all(resumed))
         for key in [key for key in self.agents if key not in wanted]:
             self._dismiss(self.agents.pop(key))
         return new
 
-    def set_desired(self, agent: Agent, desired: Desired) -> None:
-        """Pause or resume an agent."""
+    def set_desired(self, agent: Agent, desired: Desired) -> bool:
+        """Pause or resume an agent; say whether it is to be run now.
+
+        Who ran before the pause is idle at once: a pause is not a loss, and its end is none either.
+        """
         if desired == agent.desired:
-            return
+            return False
         agent.desired = desired
         if desired == "paused" and agent.state != "failed":
             self._stop_run(agent)
             self.set_state(agent, "paused", "paused")
         elif desired == "run" and agent.state == "paused":
-            self.set_state(agent, "starting", "resumed")
-            self.timers.soon(lambda: self.run_all([agent]))
+            self.set_state(agent, "idle" if agent.ran else "starting", "resumed")
+            return True
+        return False
 
     def set_state(self, agent: Agent, state: State, reason: str) -> None:
         """Note a change of state; transitions into or out of trouble are reported."""
@@ -144,6 +152,7 @@ class Roster:
 
     def _finished(self, agent: Agent, output: Output) -> None:
         agent.tick = time.monotonic()
+        agent.ran = True
         agent.done += output.done
         if agent.desired == "run":
             self.set_state(agent, "idle", "recovered")
@@ -230,6 +239,12 @@ class Roster:
         self.agents[spec.key] = agent
         self.changed[spec.key] = agent
         return agent
+
+    def retire(self, agent: Agent) -> None:
+        """End an agent; its seat stays empty."""
+        if self.agents.get(agent.key) is agent:
+            self._counts = None
+            self._dismiss(self.agents.pop(agent.key))
 
     def _dismiss(self, agent: Agent) -> None:
         self._stop_run(agent)

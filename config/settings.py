@@ -69,6 +69,7 @@ HTTPS = urlsplit(PORTAL_URL).scheme == "https"
 INSTALLED_APPS = [
     "portal",
     "deployment",
+    "subsidiaries.commands",
     "subsidiaries.replacement",
     "subsidiaries.performance",
     "iam.authority",
@@ -211,6 +212,11 @@ CELERY_BEAT_SCHEDULE = {
         "task": "subsidiaries.replacement.tasks.arp_tick",
         "schedule": 10.0,
         "options": {"expires": 10},
+    },
+    "commands": {
+        "task": "subsidiaries.commands.tasks.command_tick",
+        "schedule": 2.0,
+        "options": {"expires": 2},
     },
     "authority": {
         "task": "iam.authority.tasks.authority_tick",
@@ -389,6 +395,9 @@ SPECTACULAR_SETTINGS = {
         "ReviewVerdictEnum": "iam.access.models.ReviewItem.Verdict",
         "InterestKindEnum": "iam.authority.models.Interest.Kind",
         "OfficeScopeEnum": "iam.authority.models.Office.Scope",
+        "CommandStateEnum": "subsidiaries.commands.models.Command.State",
+        "CommandScopeEnum": "subsidiaries.commands.models.Command.Scope",
+        "TargetStateEnum": "subsidiaries.commands.models.Target.State",
     },
 }
 

@@ -48,7 +48,7 @@ class SeatViewSet(ReadOnlyModelViewSet[Seat]):
     """Permanent positions."""
 
     permission = "units.view"
-    queryset = Seat.objects.values(*SeatSerializer.columns)
+    queryset = Seat.objects.with_desired().values(*SeatSerializer.columns)
     serializer_class = SeatSerializer  # type: ignore[assignment]
     filterset_class = SeatFilter
     ordering = "id"

@@ -275,10 +275,10 @@ def copy_seats(plans: Sequence[SeatPlan], blueprints: dict[str, BlueprintVersion
     _copy(
         Seat,
         ["id", "unit_id", "role_id", "body_id", "division_id", "ordinal", "code", "name_es", "name_en", "duty",
-         "reports_to_id", "generation", "desired"],
+         "reports_to_id", "generation"],
         (
             (plan.id, plan.unit.pk, *_role_and_body(plan.holder), plan.division.pk, plan.ordinal, plan.code,
-             *plan.names, plan.duty, plan.reports_to, 1, "run")
+             *plan.names, plan.duty, plan.reports_to, 1)
             for plan in plans
         ),
     )  # fmt: skip

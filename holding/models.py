@@ -3,7 +3,8 @@
 from typing import ClassVar
 
 from django.db import models
-from django.db.models import F, Q
+from django.db.models import Case, Exists, ExpressionWrapper, F, OuterRef, Q, Value, When
+from django.db.models.functions import Mod
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
@@ -166,6 +167,10 @@ class Division(models.Model):
     code = models.CharField(_("code"), max_length=24)
     key = models.CharField(_("key"), max_length=50, unique=True)
     manifest_generation = models.PositiveIntegerField(_("manifest generation"), default=0)
+    # What the newest manifest wants, for comparison with what hosts report.
+    wanted_running = models.PositiveIntegerField(_("agents that shall run"), default=0)
+    wanted_paused = models.PositiveIntegerField(_("agents that shall be paused"), default=0)
+    settings = models.JSONField(_("settings of its host, where they differ"), default=dict, blank=True)
 
     objects = ScopedManager()
 
@@ -225,8 +230,78 @@ class BlueprintVersion(models.Model):
         return f"{self.blueprint.slug} v{self.version}"
 
 
+class Suspension(models.Model):
+    """A standing order about seats of a division: paused, or vacant. It holds until it is lifted.
+
+    It is about all seats of the division, or of one role, or about one seat; of these about the share (per cent)
+    that `SPREAD` picks. Of several orders about a seat the strictest counts: it runs when the last one is lifted.
+    """
+
+    UNIT: ClassVar[str] = "unit_id"
+    # The same seats for the same order whenever it is asked; of a hundred seats in a row exactly the share.
+    SPREAD: ClassVar[tuple[int, int, int]] = (37, 61, 100)
+
+    class Desired(models.TextChoices):
+        PAUSED = "paused", _("paused")
+        RETIRED = "retired", _("retired")
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    division = models.ForeignKey(
+        Division, verbose_name=_("division"), on_delete=models.PROTECT, related_name="suspensions"
+    )
+    role = models.ForeignKey(Role, verbose_name=_("role"), null=True, on_delete=models.PROTECT)
+    seat = models.ForeignKey("Seat", verbose_name=_("seat"), null=True, on_delete=models.PROTECT)
+    share = models.PositiveSmallIntegerField(_("share of the seats (%)"), default=100)
+    desired = models.CharField(_("desired state"), max_length=8, choices=Desired)
+    order = models.BigIntegerField(_("command"))
+    actor = models.CharField(_("ordered by"), max_length=200)
+    reason = models.CharField(_("reason"), max_length=500)
+    since = models.DateTimeField(_("since"))
+
+    objects = ScopedManager()
+
+    class Meta:
+        verbose_name = _("suspension")
+        verbose_name_plural = _("suspensions")
+        ordering = ["order", "division"]
+        constraints = [
+            models.UniqueConstraint(fields=["order", "division"], name="suspension_once"),
+            models.CheckConstraint(condition=Q(share__gte=1, share__lte=100), name="suspension_share"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.desired} {self.division_id} #{self.order}"
+
+    def covers(self, *, role_id: int | None, seat_id: int, ordinal: int) -> bool:
+        """Return whether the order is about this seat of its division."""
+        if self.seat_id is not None:
+            return self.seat_id == seat_id
+        if self.role_id is not None and self.role_id != role_id:
+            return False
+        by_seat, by_order, parts = self.SPREAD
+        return (ordinal * by_seat + self.order * by_order) % parts < self.share
+
+
 class SeatQuerySet(models.QuerySet["Seat"]):
     """Reads of seats."""
+
+    def with_desired(self) -> "SeatQuerySet":
+        """Annotate each seat with `desired`: what it shall do by the standing orders, `run` when there is none."""
+        by_seat, by_order, parts = Suspension.SPREAD
+        place = Mod(OuterRef("ordinal") * by_seat + F("order") * by_order, Value(parts))
+        shared = ExpressionWrapper(place, output_field=models.BigIntegerField())
+        orders = Suspension.objects.annotate(place=shared).filter(
+            Q(seat=OuterRef("pk")) | Q(seat=None, place__lt=F("share")) & (Q(role=None) | Q(role=OuterRef("role"))),
+            division=OuterRef("division"),
+        )
+        return self.annotate(
+            desired=Case(
+                When(Exists(orders.filter(desired=Suspension.Desired.RETIRED)), then=Value("retired")),
+                When(Exists(orders), then=Value("paused")),
+                default=Value("run"),
+                output_field=models.CharField(),
+            )
+        )
 
     def for_listing(self) -> "SeatQuerySet":
         """Return seats with what a list shows of them."""
@@ -261,7 +336,6 @@ class Seat(models.Model):
         "self", verbose_name=_("reports to"), null=True, on_delete=models.PROTECT, related_name="reports"
     )
     generation = models.PositiveIntegerField(_("generation"), default=1)
-    desired = models.CharField(_("desired state"), max_length=8, choices=Desired, default=Desired.RUN)
 
     objects = ScopedManager.from_queryset(SeatQuerySet)()
 

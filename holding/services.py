@@ -2,25 +2,25 @@
 
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
-from typing import Any
 
-import msgspec
 from django.db import connection, transaction
 from django.db.models import F
 from django.utils import timezone
 
 from audit import services as audit
-from bus import services as bus
-from holding import files, loading
+from holding import files, loading, manifests, standing
 from holding.files import Data
-from holding.models import Agent, BlueprintVersion, Body, Division, Holding, Incumbency, Role, Seat, Unit
+from holding.models import Agent, BlueprintVersion, Body, Holding, Incumbency, Role, Seat, Unit
 
 LOAD_LOCK = 0x6C6F6164  # "load": one load at a time
-SOURCE = "portal/holding"
-SETTINGS = {"kpi_interval_s": 60, "presence_interval_s": 5, "presence_full_s": 60}
+SETTINGS = manifests.SETTINGS
+publish_manifests = manifests.publish_manifests
+manifest_id = manifests.message_id
+settings_of = manifests.settings_of
+suspend, lift, configure = standing.suspend, standing.lift, standing.configure
+vacate, vacant, generations = standing.vacate, standing.vacant, standing.generations
 
 
 class ForbiddenChangeError(ValueError):
@@ -145,138 +145,6 @@ def _record_load(
     )
 
 
-# --- manifests -------------------------------------------------------------------------------------------
-
-
-def publish_manifests(*, division_ids: Iterable[int], hint: bool = False) -> None:
-    """Write the current manifest of each division to the outbox, under its next generation.
-
-    Runs in the caller's transaction, after the change. The divisions' rows are locked in order, so the
-    generations of concurrent changes follow their commits. `hint` also sends `manifest.sync`, so that
-    the hosts do not wait for their next look.
-    """
-    ids = sorted(set(division_ids))
-    if not ids:
-        return
-    list(Division.objects.select_for_update().filter(pk__in=ids).order_by("pk").values_list("pk"))
-    Division.objects.filter(pk__in=ids).update(manifest_generation=F("manifest_generation") + 1)
-    divisions = Division.objects.filter(pk__in=ids).select_related("unit", "body").order_by("pk")
-    contents = _contents(ids)
-    messages = []
-    for division in divisions:
-        manifest = _manifest(division, contents[division.pk])
-        version = f"{division.key}-{division.manifest_generation}"
-        messages.append(
-            bus.Message(
-                subject=f"$KV.CT_SEATS.{division.key}",
-                type="org.claytom.manifest.put.v1",
-                source=SOURCE,
-                body=manifest,
-                dedup=f"manifest-{version}",
-            )
-        )
-        if hint:
-            digest = sha256(msgspec.json.encode(manifest)).hexdigest()
-            messages.append(
-                bus.Message(
-                    subject=f"org.claytom.{division.unit.slug}.command.sync",
-                    type="org.claytom.manifest.sync.v1",
-                    source=SOURCE,
-                    body={
-                        "division": division.key,
-                        "generation": division.manifest_generation,
-                        "sha256": digest,
-                    },
-                    dedup=f"sync-{version}",
-                )
-            )
-    bus.publish_many(messages=messages)
-
-
-@dataclass(slots=True)
-class _Contents:
-    """What the seats of a division say: groups of seats, and the seats that differ from the rest."""
-
-    groups: list[dict[str, Any]] = field(default_factory=list)
-    generations: dict[str, int] = field(default_factory=dict)
-    desired: dict[str, str] = field(default_factory=dict)
-
-
-# Unbroken runs of ordinals: within one, ordinal and row number grow together.
-RANGES = """
-select division_id, role_id, min(ordinal), max(ordinal)
-from (select division_id, role_id, ordinal,
-             ordinal - row_number() over (partition by division_id, role_id order by ordinal) as run
-      from holding_seat where division_id = any(%s) and role_id is not null) seat
-group by division_id, role_id, run
-order by 1, 3
-"""
-
-
-def _contents(division_ids: Sequence[int]) -> dict[int, _Contents]:
-    blueprints = loading.newest_blueprints()
-    contents: dict[int, _Contents] = defaultdict(_Contents)
-    roles = {role.pk: role for role in Role.objects.all()}
-    ordinals: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
-    with connection.cursor() as cursor:
-        cursor.execute(RANGES, [list(division_ids)])
-        for division, role, first, last in cursor:
-            ordinals[division, role].append([first, last])
-    for (division, role), ranges in ordinals.items():
-        group = {**_group(blueprints[roles[role].slug]), "code": roles[role].code, "ordinals": ranges}
-        contents[division].groups.append(group)
-    corporate = (
-        Seat.objects.filter(division_id__in=division_ids, body__isnull=False)
-        .order_by("division_id", "ordinal")
-        .values_list("division_id", "body__slug", "code", "duty")
-    )
-    for division, body, code, duty in corporate:
-        groups = contents[division].groups
-        if not groups:
-            groups.append({**_group(blueprints[body]), "names": [], "duties": {}})
-        groups[0]["names"].append(code)
-        groups[0]["duties"][code] = duty
-    _add_exceptions(contents, division_ids)
-    return contents
-
-
-def _group(blueprint: BlueprintVersion) -> dict[str, Any]:
-    name = blueprint.blueprint.slug
-    return {
-        "role": name,
-        "blueprint": {"name": name, "version": blueprint.version, "digest": blueprint.digest},
-        "worker": blueprint.spec.get("worker", {"kind": "sim"}),
-    }
-
-
-def _add_exceptions(contents: dict[int, _Contents], division_ids: Sequence[int]) -> None:
-    seats = (
-        Seat.objects.filter(division_id__in=division_ids)
-        .exclude(generation=1, desired=Seat.Desired.RUN)
-        .order_by("division_id", "ordinal")
-        .values_list("division_id", "role_id", "ordinal", "code", "generation", "desired")
-    )
-    for division, role, ordinal, code, generation, desired in seats:
-        key = str(ordinal) if role else code
-        if generation != 1:
-            contents[division].generations[key] = generation
-        if desired != Seat.Desired.RUN:
-            contents[division].desired[key] = desired
-
-
-def _manifest(division: Division, contents: _Contents) -> dict[str, Any]:
-    return {
-        "v": 1,
-        "subsidiary": division.unit.slug,
-        "division": division.code,
-        "generation": division.manifest_generation,
-        "seats": contents.groups,
-        "generations": contents.generations,
-        "desired": contents.desired,
-        "settings": SETTINGS,
-    }
-
-
 # --- staffing --------------------------------------------------------------------------------------------
 
 
@@ -286,18 +154,24 @@ class Appointment:
 
     seat: Seat
     division: str  # key
-    old: Agent
+    old: Agent | None  # of a vacant seat
     new: Agent
 
 
 def appoint(
-    *, seats: Iterable[tuple[int, int]], actor: str, reason: str, correlation_id: str = ""
+    *,
+    seats: Iterable[tuple[int, int]],
+    actor: str,
+    reason: str,
+    correlation_id: str = "",
+    vacant: bool = False,
 ) -> list[Appointment]:
     """Give each seat a new agent of the next generation, in the caller's transaction.
 
     `seats` are (seat id, generation that is to be replaced). A seat that has moved on meanwhile is left
-    alone, so the same call twice appoints once. The old agent is retired, its incumbency ended; one
-    ledger entry per seat, one manifest per division touched. Returns what was done, by seat.
+    alone, so the same call twice appoints once; and so is one that was vacated, unless `vacant` seats are
+    to be staffed. The old agent is retired, its incumbency ended; one ledger entry per seat, one manifest per
+    division touched. Returns what was done, by seat.
     """
     expected = dict(seats)
     locked = (
@@ -307,11 +181,12 @@ def appoint(
         .order_by("pk")
     )
     moving = [seat for seat in locked if seat.generation == expected[seat.pk]]
+    old = {agent.seat_id: agent for agent in Agent.objects.in_office().filter(seat__in=moving)}
+    moving = [seat for seat in moving if vacant or seat.pk in old]
     if not moving:
         return []
     now = timezone.now()
     ids = [seat.pk for seat in moving]
-    old = {agent.seat_id: agent for agent in Agent.objects.in_office().filter(seat_id__in=ids)}
     Agent.objects.filter(pk__in=[agent.pk for agent in old.values()]).update(retired_at=now)
     Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(ended_at=now)
     Seat.objects.filter(pk__in=ids).update(generation=F("generation") + 1)
@@ -325,7 +200,7 @@ def appoint(
         batch_size=2000,
     )
     appointments = [
-        Appointment(seat=seat, division=seat.division.key, old=old[seat.pk], new=agent)
+        Appointment(seat=seat, division=seat.division.key, old=old.get(seat.pk), new=agent)
         for seat, agent in zip(moving, created, strict=True)
     ]
     audit.record_many(
@@ -357,11 +232,11 @@ def _appointment_act(item: Appointment, *, actor: str, reason: str) -> audit.Act
         actor=actor,
         action="seat.appoint",
         object=f"seat/{item.seat}",
-        before={"agent": item.old.subject, "generation": item.old.generation},
+        before={"agent": item.old.subject, "generation": item.old.generation} if item.old else None,
         after={"agent": item.new.subject, "generation": item.new.generation},
         details={
             "reason": reason,
-            "old": item.old.subject,
+            "old": item.old.subject if item.old else None,
             "new": item.new.subject,
             "generation": item.new.generation,
         },

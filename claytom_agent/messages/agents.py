@@ -150,12 +150,20 @@ class Answer(msgspec.Struct, frozen=True):
     retry_after_s: Positive = 0.0
 
 
+class RefusedManifest(msgspec.Struct, frozen=True):
+    """A manifest that a host cannot run: its generation (0: not even that can be read), and why."""
+
+    generation: Count
+    reason: Line
+
+
 class Presence(msgspec.Struct, frozen=True):
     """The states of one division's agents: all of them if `full`, else those that changed.
 
     An entry of `agents` is (id, state, items done, milliseconds since the agent's run loop last moved).
     `division` is the lease key; `observed_generation` the manifest that is run; `sent` the highest
-    `Claytom-Seq` number of this epoch by stream; `seen` the broadcasts that were acknowledged.
+    `Claytom-Seq` number of this epoch by stream; `seen` the broadcasts that were acknowledged; `refused` is there
+    while the host cannot run what the newest manifest says.
     """
 
     ts: Aware
@@ -171,6 +179,7 @@ class Presence(msgspec.Struct, frozen=True):
     degraded: bool = False
     sent: dict[str, Count] = {}
     seen: list[Id] = []
+    refused: RefusedManifest | UnsetType = UNSET
 
 
 class AgentState(msgspec.Struct, frozen=True, rename={"from_": "from"}):

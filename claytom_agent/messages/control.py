@@ -14,7 +14,8 @@ class Order(msgspec.Struct, frozen=True):
     """What a pause, resume, drain or retirement is about. All that is given must agree; nothing given means all.
 
     `divisions` are lease keys, `agents` full subjects. `generation` is the manifest that holds the order: the
-    manifest is the truth, this message only makes it known sooner. `until` ends the order by itself.
+    manifest is the truth, this message only makes it known sooner. `until` ends the order by itself. A drain
+    names in `epochs` the tenures that are meant: a host that has taken a division since keeps it.
     """
 
     divisions: list[LeaseKey] = []
@@ -26,6 +27,7 @@ class Order(msgspec.Struct, frozen=True):
     actor: Name = ""
     until: Aware | UnsetType = UNSET
     generation: Count = 0
+    epochs: dict[LeaseKey, Count] = {}
 
 
 class Replace(msgspec.Struct, frozen=True):

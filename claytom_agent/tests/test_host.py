@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from claytom_agent.client import Bus, NoAnswerError
+from claytom_agent.leases import LeaseTimes
 from claytom_agent.tests.conftest import (
     NatsServer,
     Presences,
@@ -368,15 +369,131 @@ async def test_hello_is_repeated_until_welcomed_and_its_terms_apply(portal: Bus,
     assert asked[0]["shard"] == {"division": "pricing.1", "agents": 5}
 
 
-async def test_pause_and_resume_are_obeyed(portal: Bus, start_host: StartHost) -> None:
+PAUSED_OPERATORS = [
+    {"role": "director", "code": "di", "ordinals": [[1, 1]]},
+    {"role": "operator", "code": "op", "ordinals": [[31, 34]], "desired": "paused"},
+]
+
+
+async def test_a_role_is_paused_and_resumed_by_the_manifest_and_presence_says_so(
+    portal: Bus, start_host: StartHost
+) -> None:
+    seen = await Presences().follow(portal)
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    await put_manifest(portal, "pricing.1", 2, seats=PAUSED_OPERATORS, desired={"32": "run"})
+    took = await wait_until(lambda: _told(seen)["paused"] == 3)
+    assert took < 2
+    assert seen.last["pricing.1"]["observed_generation"] == 2
+    before = len(seen.all)
+    await put_manifest(portal, "pricing.1", 3)
+    await wait_until(lambda: _told(seen)["paused"] == 0)
+    states = {state for body in seen.all[before:] for _, state, *_ in body["agents"]}
+    assert states <= {"idle", "paused"}  # no agent was lost in between
+    assert host.status()["live"] == 5
+
+
+def _told(seen: Presences) -> dict[str, int]:
+    counts: dict[str, int] = seen.last["pricing.1"]["counts"]
+    return counts
+
+
+async def test_a_late_or_repeated_hint_changes_nothing(portal: Bus, start_host: StartHost) -> None:
     await put_manifest(portal, "pricing.1")
     host = await start_host()
     await wait_until(lambda: host.status()["live"] == 5)
     roster = host.divisions["pricing.1"].roster
-    await portal.publish("org.claytom.pricing.command.pause", b'{"roles": ["operator"]}')
+    await put_manifest(portal, "pricing.1", 2, seats=PAUSED_OPERATORS)
     await wait_until(lambda: roster.counts()["paused"] == 4)
-    await portal.publish("org.claytom.pricing.command.resume", b"{}")
-    await wait_until(lambda: roster.counts()["idle"] == 5)
+    for body in (b"{}", b'{"divisions": ["pricing.1"]}'):
+        await portal.publish("org.claytom.pricing.command.resume", body)
+    await put_manifest(portal, "pricing.1", 1)
+    await asyncio.sleep(0.5)
+    assert roster.counts()["paused"] == 4
+
+
+async def test_a_host_that_takes_over_keeps_paused_what_was_paused(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1", 2, seats=PAUSED_OPERATORS)
+    first = await start_host("h1")
+    await wait_until(lambda: first.status()["live"] == 5)
+    first.stop()
+    second = await start_host("h2")
+    await wait_until(lambda: second.status()["live"] == 5)
+    roster = second.divisions["pricing.1"].roster
+    assert roster.counts()["paused"] == 4
+    await put_manifest(portal, "pricing.1", 3)
+    await wait_until(lambda: roster.counts()["idle"] == 5)  # they run here for the first time
+
+
+async def test_a_manifest_that_a_host_cannot_run_is_refused_with_the_reason(
+    portal: Bus, start_host: StartHost
+) -> None:
+    seen = await Presences().follow(portal)
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    await put_manifest(portal, "pricing.1", 2, desired={"31": "frozen"})
+    await wait_until(lambda: seen.last["pricing.1"].get("refused"))
+    refused = seen.last["pricing.1"]["refused"]
+    assert refused["generation"] == 2
+    assert "frozen" in refused["reason"]
+    assert seen.last["pricing.1"]["observed_generation"] == 1
+    await put_manifest(portal, "pricing.1", 3)
+    await wait_until(lambda: seen.last["pricing.1"]["observed_generation"] == 3)
+    await wait_until(lambda: seen.last["pricing.1"].get("refused") is None)
+    assert seen.last["pricing.1"].get("refused") is None
+
+
+async def tell(portal: Bus, verb: str, agent: str = "op-0031-g1", **body: Any) -> dict[str, Any]:
+    subject = f"org.claytom.pricing.operator.{agent}"
+    headers = {"ce-type": f"org.claytom.agent.{verb}.v1", "ce-source": "portal/test"}
+    reply = await portal.request(subject, json.dumps(body).encode(), headers=headers)
+    answer: dict[str, Any] = json.loads(reply.data)
+    return answer
+
+
+async def test_one_agent_answers_at_its_address_and_the_manifest_stays_the_truth(
+    portal: Bus, start_host: StartHost
+) -> None:
+    await put_manifest(portal, "pricing.1", 5)
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    roster = host.divisions["pricing.1"].roster
+    answer = await tell(portal, "pause", generation=4)
+    assert (answer["status"], answer["code"]) == ("rejected", "superseded")
+    assert (await tell(portal, "pause", generation=5))["code"] == "manifest"
+    assert roster.agents[31].state == "idle"
+    for _ in range(2):
+        answer = await tell(portal, "pause", generation=6)
+        assert answer["status"] == "accepted"
+        assert roster.agents[31].state == "paused"
+    assert (await tell(portal, "resume", generation=5))["code"] == "manifest"
+    assert roster.agents[31].state == "paused"
+    await put_manifest(portal, "pricing.1", 6, desired={"31": "paused"})
+    await wait_until(lambda: host.divisions["pricing.1"].manifest.generation == 6)  # type: ignore[union-attr]
+    assert roster.agents[31].state == "paused"
+    assert (await tell(portal, "resume", generation=7))["status"] == "accepted"
+    assert roster.agents[31].state == "idle"
+    assert (await tell(portal, "drain", generation=8))["code"] == "shared-host"
+    assert (await tell(portal, "retire", generation=8))["status"] == "accepted"
+    assert 31 not in roster.agents
+    assert "no-such-agent" in (await tell(portal, "pause", generation=9))["error"]
+    assert "400" in (await tell(portal, "pause", "op-0032-g1", generation="x"))["error"]
+
+
+async def test_a_repeated_drain_does_not_hand_over_what_has_come_back(portal: Bus, start_host: StartHost) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host("h1", lease_times=LeaseTimes(settle=0.4, grace=0.6, claim_delay=0.05, cool=0.2))
+    await wait_until(lambda: host.status()["live"] == 5)
+    epoch = host.divisions["pricing.1"].lease.epoch
+    drain = json.dumps({"divisions": ["pricing.1"], "epochs": {"pricing.1": epoch}}).encode()
+    await portal.publish("org.claytom.pricing.command.drain", drain)
+    await wait_until(lambda: "pricing.1" in host.divisions and host.divisions["pricing.1"].lease.epoch > epoch)
+    second = host.divisions["pricing.1"].lease.epoch
+    await portal.publish("org.claytom.pricing.command.drain", drain)
+    await asyncio.sleep(0.5)
+    assert host.divisions["pricing.1"].lease.epoch == second
 
 
 async def test_a_manifest_that_disappears_gives_the_division_up(portal: Bus, start_host: StartHost) -> None:

@@ -9,8 +9,8 @@ from django.db import connection, transaction
 
 from audit.models import LedgerEntry
 from bus.models import OutboxMessage
-from holding.models import Agent, BlueprintVersion, Division, Incumbency, Seat
-from holding.services import appoint, publish_manifests
+from holding.models import Agent, BlueprintVersion, Division, Incumbency, Seat, Suspension
+from holding.services import appoint, publish_manifests, suspend
 from holding.tests.factories import make_holding, make_seat
 
 
@@ -27,7 +27,7 @@ def sent(subject: str) -> list[dict[str, Any]]:
 def test_an_appointment_retires_the_old_agent_and_seats_a_new_one(loaded: None) -> None:
     seat = make_seat()
     (done,) = appoint(seats=[(seat.pk, 1)], actor="arp", reason="failed", correlation_id="c-1")
-    assert (done.old.subject, done.new.subject) == (
+    assert (done.old and done.old.subject, done.new.subject) == (
         "org.claytom.pricing.operator.op-0031-g1",
         "org.claytom.pricing.operator.op-0031-g2",
     )
@@ -87,7 +87,14 @@ def test_the_hosts_are_told_the_new_generation(loaded: None) -> None:
 
 def test_paused_seats_and_new_blueprints_are_in_the_manifest(loaded: None) -> None:
     seat = make_seat()
-    Seat.objects.filter(pk=seat.pk).update(desired="paused")
+    suspend(
+        division_ids=[seat.division_id],
+        seat_id=seat.pk,
+        desired=Suspension.Desired.PAUSED,
+        order=1,
+        actor="ana",
+        reason="a look at it",
+    )
     old = BlueprintVersion.objects.get(blueprint__slug="operator")
     BlueprintVersion.objects.create(
         blueprint=old.blueprint, version=2, spec={"worker": {"kind": "sim", "params": {"pace": 2}}},

@@ -23,6 +23,8 @@ class Permission:
 PERMISSIONS: Final[Mapping[str, Permission]] = {
     "units.view": Permission(_("see units: staffing, agents, KPIs, replacements")),
     "staffing.manage": Permission(_("change the rules of replacement"), wide=True),
+    "commands.pause": Permission(_("pause and resume agents, ask hosts for a full report")),
+    "commands.issue": Permission(_("retire agents, hand divisions over, set what hosts go by")),
     "exports.create": Permission(_("export data")),
     "people.view": Permission(_("see people and what they may do")),
     "people.manage": Permission(_("invite, change and deactivate people"), wide=True),
@@ -51,6 +53,8 @@ BUILT_IN: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
         "Executive",
         (
             *_EVERYBODY,
+            "commands.pause",
+            "commands.issue",
             "exports.create",
             "reviews.conduct",
             "break-glass.request",
@@ -70,6 +74,8 @@ BUILT_IN: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
         "Head of a subsidiary",
         (
             *_EVERYBODY,
+            "commands.pause",
+            "commands.issue",
             "exports.create",
             "bindings.grant",
             "reviews.conduct",
@@ -81,7 +87,7 @@ BUILT_IN: Final[Mapping[str, tuple[str, str, tuple[str, ...]]]] = {
     "supervisor": (
         "Supervisión humana",
         "Human supervisor",
-        (*_EVERYBODY, "approvals.request", "approvals.decide"),
+        (*_EVERYBODY, "commands.pause", "approvals.request", "approvals.decide"),
     ),
     "viewer": ("Consulta", "Viewer", ("units.view",)),
     "integration": ("Integración", "Integration", ("units.view",)),

@@ -60,7 +60,7 @@ COUNT_COVERAGE: Final = """
                   from performance_kpilatest where ts >= %(since)s) as latest
          group by unit_id, second
     ), staffed as (
-        select unit_id, count(*) as seats from holding_seat where desired = 'run' group by unit_id
+        select unit_id, sum(wanted_running) as seats from holding_division group by unit_id
     )
     insert into performance_kpicoverage as c (unit_id, seats, buckets, as_of)
     select s.unit_id, s.seats,

@@ -30,6 +30,10 @@ class DivisionState(models.Model):
     reported_at = models.DateTimeField(_("time of the last report"), null=True)
     observed_generation = models.PositiveIntegerField(_("observed manifest"), default=0)
     report_asked_at = models.DateTimeField(_("full report asked for"), null=True)
+    running = models.PositiveIntegerField(_("agents that may run"), default=0)  # all but paused and failed ones
+    paused = models.PositiveIntegerField(_("paused agents"), default=0)
+    refused_generation = models.PositiveIntegerField(_("manifest that the host refuses"), null=True)
+    refusal = models.CharField(_("why"), max_length=500, blank=True)
 
     objects = ScopedManager()
 

@@ -6,7 +6,7 @@ list at all is missed; one that is listed under an older generation is about to 
 """
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -14,6 +14,7 @@ from typing import NamedTuple
 from django.db import connection, transaction
 from django.db.models import Count, Q
 from django.utils import timezone
+from msgspec import UNSET
 
 from claytom_agent.messages import AgentState, Presence
 from holding.models import Division, Seat
@@ -21,6 +22,11 @@ from subsidiaries.replacement.models import LIVE_STATES, Census, DivisionState, 
 
 BLIND_AFTER = timedelta(seconds=15)  # a gap in all presence this long is the monitor's, not the agents'
 CODE_SEPARATOR = "-g"
+DIVISION_FIELDS = (
+    "host", "epoch", "seen_at", "full_at", "reported_at", "observed_generation", "report_asked_at", "running",
+    "paused", "refused_generation", "refusal",
+)  # fmt: skip
+_observers: list[Callable[[datetime], object]] = []
 
 
 class Place(NamedTuple):
@@ -74,8 +80,9 @@ def ensure_states() -> int:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(
             """
-            insert into replacement_divisionstate (division_id, host, epoch, observed_generation)
-            select id, '', 0, 0 from holding_division on conflict do nothing
+            insert into replacement_divisionstate
+                (division_id, host, epoch, observed_generation, running, paused, refusal)
+            select id, '', 0, 0, 0, 0, '' from holding_division on conflict do nothing
             """
         )
         cursor.execute(
@@ -141,14 +148,23 @@ def observe(*, reports: Iterable[Presence], roster: Roster) -> Observed:
             _collect(report, roster.seats[key], listed, missed)
     DivisionState.objects.bulk_update(
         states.values(),
-        ["host", "epoch", "seen_at", "full_at", "reported_at", "observed_generation", "report_asked_at"],
+        DIVISION_FIELDS,
     )
     touched = _apply(listed, missed, now)
     outcome.changed = len(touched)
     if touched:
         recount(division_ids=touched.values())
         note_restored(seat_ids=touched, at=now)
+    for note in _observers:
+        note(now)
     return outcome
+
+
+def after_reports(note: Callable[[datetime], object]) -> None:
+    """Let `note` be called, with the time, after reports were applied and in their transaction: what is decided
+    above ARP and depends on what hosts do is noted when they have done it. It must be cheap when nothing waits.
+    """
+    _observers.append(note)
 
 
 def _newest_first(reports: Iterable[Presence], roster: Roster, outcome: Observed) -> dict[str, list[Presence]]:
@@ -173,6 +189,11 @@ def _note_division(state: DivisionState, report: Presence, now: datetime) -> Non
     state.seen_at = now
     state.reported_at = report.ts
     state.observed_generation = report.observed_generation
+    state.paused = report.counts.get("paused", 0)
+    state.running = max(report.total - state.paused - report.counts.get("failed", 0), 0)
+    refused = None if report.refused is UNSET else report.refused
+    state.refused_generation = refused.generation if refused else None
+    state.refusal = refused.reason.replace("\0", "") if refused else ""
     if report.full:
         state.full_at = now
         state.report_asked_at = None
@@ -292,6 +313,33 @@ def note_restored(*, seat_ids: Iterable[int], at: datetime) -> int:
         )
         restored: int = cursor.rowcount
     return restored
+
+
+def note_vacated(*, seat_ids: Iterable[int]) -> None:
+    """Note that seats are left vacant on purpose; of no generation, since what is still said comes too late."""
+    ids = sorted(seat_ids)
+    divisions = set(SeatState.objects.filter(pk__in=ids).values_list("division_id", flat=True))
+    lock_divisions(division_ids=divisions)
+    SeatState.objects.filter(pk__in=ids).update(
+        state=SeatState.State.RETIRED, generation=0, since=timezone.now(), missed=0
+    )
+    recount(division_ids=divisions)
+
+
+def note_staffed(*, seats: Mapping[int, int]) -> None:
+    """Note that vacant seats have an agent again, who is to be heard of; `seats` are their generations."""
+    states = list(SeatState.objects.filter(pk__in=seats).order_by("pk"))
+    lock_divisions(division_ids={state.division_id for state in states})
+    now = timezone.now()
+    for state in states:
+        state.generation, state.state = seats[state.pk], SeatState.State.STARTING
+        state.since, state.missed, state.done = now, 0, 0
+    SeatState.objects.bulk_update(states, ["generation", "state", "since", "missed", "done"], batch_size=2000)
+
+
+def vacant_seats(*, division_ids: Iterable[int]) -> int:
+    """Return how many seats of the divisions are vacant on purpose: no loss, and nothing to replace."""
+    return SeatState.objects.filter(division_id__in=list(division_ids), state=SeatState.State.RETIRED).count()
 
 
 def census_drift() -> list[tuple[str, str, int, int]]:

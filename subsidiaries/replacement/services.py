@@ -16,7 +16,7 @@ from django.utils import timezone
 from bus import services as bus
 from holding import clock
 from holding import services as holding
-from holding.models import Unit
+from holding.models import Agent, Unit
 from subsidiaries.replacement import caps, incidents, observing
 from subsidiaries.replacement.models import (
     STALE_AFTER,
@@ -29,6 +29,8 @@ from subsidiaries.replacement.models import (
 )
 
 ensure_states = observing.ensure_states
+after_reports = observing.after_reports
+note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
 ACTOR = incidents.ACTOR
 LOCK_SPACE = 0x61727000  # "arp\0": with the unit's id, one cycle per unit
 MISSED_TWICE = 2
@@ -43,6 +45,7 @@ class Cycle:
     unit: str
     seats: int = 0
     live: int = 0
+    vacant: int = 0  # on purpose: neither lost nor replaced
     replaced: int = 0
     deferred: int = 0
     silent: float = 0.0
@@ -51,7 +54,7 @@ class Cycle:
     @property
     def deficit(self) -> int:
         """How many agents are missing."""
-        return self.seats - self.live
+        return self.seats - self.live - self.vacant
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,18 +92,19 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     _ask_reports(row, heard, now)
     _hint_laggards(heard, now)
     seats, live = Census.objects.by_unit(now).get(row.pk, (0, 0))
+    vacant = observing.vacant_seats(division_ids=[state.division_id for state in divisions])
     if settled:
         incidents.note_incidents(row, divisions, heard, silent, rule, now)
-    incidents.note_floor(row, live, now, settled=settled)
+    incidents.note_floor(row, live + vacant, now, settled=settled)
     skipped = "" if since else "no presence is being received"
-    return Cycle(unit, seats, live, done, deferred, silent, skipped)
+    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped)
 
 
 def _cases(heard: Sequence[DivisionState]) -> list[Case]:
     """Return the seats to replace in divisions that a live host reports on: reported failed, or missed twice."""
     amiss = (
         SeatState.objects.filter(division_id__in=[state.division_id for state in heard])
-        .exclude(state__in=["idle", "busy", "paused"])
+        .exclude(state__in=["idle", "busy", "paused", "retired"])
         .values_list("seat_id", "generation", "state", "missed", "since")
         .order_by("seat_id")
     )
@@ -187,7 +191,7 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
                 unit=unit,
                 seat=item.seat,
                 generation=item.new.generation,
-                old_agent=item.old,
+                old_agent=_predecessor(item),
                 new_agent=item.new,
                 reason=by_seat[item.seat.pk].reason,
                 detected_at=by_seat[item.seat.pk].detected_at,
@@ -206,6 +210,11 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
     return len(appointments)
 
 
+def _predecessor(item: holding.Appointment) -> Agent:
+    assert item.old is not None, "only seats that are held are replaced"  # noqa: S101
+    return item.old
+
+
 def _replace_message(unit: Unit, item: holding.Appointment, case: Case) -> bus.Message:
     return bus.Message(
         subject=f"org.claytom.{unit.slug}.command.replace",
@@ -214,7 +223,7 @@ def _replace_message(unit: Unit, item: holding.Appointment, case: Case) -> bus.M
         body={
             "division": item.division,
             "seat": item.seat.code,
-            "old": item.old.subject,
+            "old": _predecessor(item).subject,
             "new": item.new.subject,
             "generation": item.new.generation,
             "reason": case.reason.value,
@@ -228,11 +237,11 @@ def replace_reported(*, reports: Sequence[observing.StateReport]) -> int:
     """Note the states that hosts report, and replace at once what failed; return how many."""
     units = Unit.objects.filter(slug__in={report.body.agent.split(".")[2] for report in reports})
     for pk in sorted(units.values_list("pk", flat=True)):
-        _lock_unit(pk)
+        lock_unit(unit_id=pk)
     return replace_failed(seats=observing.note_states(reports=reports))
 
 
-def _lock_unit(unit_id: int) -> None:
+def lock_unit(*, unit_id: int) -> None:
     """Wait for the unit's cycle to end: whoever decides about a unit's seats holds this lock."""
     with connection.cursor() as cursor:
         cursor.execute("select pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, unit_id])
@@ -315,11 +324,12 @@ def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
     taken = DivisionState.objects.filter(pk=state.pk, epoch__lte=epoch).update(host=host, epoch=epoch)
     if not taken:
         return {"code": "fenced", "retry_after_s": 60}
+    settings = holding.settings_of(state.division)
     return {
         "epoch": epoch,
         "manifest_generation": state.division.manifest_generation,
-        "kpi_interval_s": holding.SETTINGS["kpi_interval_s"],
-        "presence_interval_s": holding.SETTINGS["presence_interval_s"],
+        "kpi_interval_s": settings["kpi_interval_s"],
+        "presence_interval_s": settings["presence_interval_s"],
     }
 
 
