@@ -39,7 +39,7 @@ PRESENCE_S: Final = 5.0
 KPI_S: Final = 60.0
 SILENCE_S: Final = 15.0
 """Who was not heard of for so long may have been succeeded: it asks before it speaks again."""
-FINAL_REFUSALS: Final = frozenset({"fenced", "withdrawn", "not-external", "unknown-agent", "protocol"})
+FINAL_REFUSALS: Final = frozenset({"fenced", "not-enrolled", "protocol"})
 DEFAULT_INBOX: Final = "_INBOX_host"
 Measures = Callable[[], tuple[Mapping[str, float], Mapping[str, str | float]] | None]
 """Returns the agent's claim of its measures: the five KPIs and the OKRs of the standard JSON; None for nothing."""
@@ -102,7 +102,7 @@ class Agent:
 
     @property
     def per_day(self) -> float:
-        """Items finished a day, as counted since the start (of one hour at least, so that the first is no miracle)."""
+        """Items finished a day, as counted since the start (of an hour at least: the first is no miracle)."""
         return self.condition.done * 86_400.0 / max(3600.0, time.monotonic() - self._began)
 
     @property
@@ -112,7 +112,7 @@ class Agent:
 
     @property
     def in_time_pct(self) -> float:
-        """Share of the finished items that were finished before their deadline, in percent; 100 before the first."""
+        """Share of the finished items that were in time, in percent; 100 before the first."""
         return 100.0 * self.condition.in_time / self.condition.done if self.condition.done else 100.0
 
     def stop(self, reason: str = "stopped") -> None:

@@ -25,6 +25,7 @@ from iam.authority.api import (
     VersionViewSet,
 )
 from portal.api import NotFoundView, OverviewView
+from subsidiaries.enrolment.api import CredentialsView, EnrolmentViewSet, EnrolView
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
 
@@ -38,6 +39,7 @@ class SchemaView(SpectacularJSONAPIView):
 router = SimpleRouter()
 router.register("units", UnitViewSet, basename="unit")
 router.register("seats", SeatViewSet, basename="seat")
+router.register("agents/enrolments", EnrolmentViewSet, basename="enrolment")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
@@ -66,6 +68,8 @@ urlpatterns = [
     path("schema/", SchemaView.as_view(), name="api-schema"),
     path("v1/overview/", OverviewView.as_view(), name="overview-api"),
     path("v1/authority/matrix/", MatrixView.as_view(), name="matrix-api"),
+    path("v1/agents/enrol/", EnrolView.as_view(), name="enrol-api"),
+    path("v1/agents/credentials/", CredentialsView.as_view(), name="agent-credentials"),
     path("v1/", include(router.urls)),
     re_path(r"^", NotFoundView.as_view(), name="api-not-found"),
 ]

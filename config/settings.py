@@ -69,6 +69,7 @@ HTTPS = urlsplit(PORTAL_URL).scheme == "https"
 INSTALLED_APPS = [
     "portal",
     "deployment",
+    "subsidiaries.enrolment",
     "subsidiaries.commands",
     "subsidiaries.replacement",
     "subsidiaries.performance",
@@ -187,6 +188,8 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", 
 
 # --- messages --------------------------------------------------------------------------------------------
 NATS_URL = env("NATS_URL")
+NATS_PUBLIC_URL = env("NATS_PUBLIC_URL")  # where agents of other machines find NATS; empty: as NATS_URL
+NATS_KEYS = env("NATS_KEYS")
 NATS_SYS_URL = env("NATS_SYS_URL")
 
 # --- tasks (reliability.md, facts 6 and 7: what a killed worker held runs again within seconds) -----------
@@ -210,6 +213,11 @@ CELERY_BEAT_SCHEDULE_FILENAME = str(DATA_DIR / "celerybeat-schedule")
 CELERY_BEAT_SCHEDULE = {
     "arp-ensure": {
         "task": "subsidiaries.replacement.tasks.arp_tick",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "enrolment": {
+        "task": "subsidiaries.enrolment.tasks.enrolment_tick",
         "schedule": 10.0,
         "options": {"expires": 10},
     },

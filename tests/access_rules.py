@@ -39,6 +39,9 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "children": "units.view",
     "replacements": "units.view",
     "activity": "units.view",
+    "enrol": {"GET": "units.view", "POST": "agents.enrol"},
+    "enrolment": "units.view",
+    "withdraw-enrolment": _post("agents.enrol"),
     "export-agents": "exports.create",
     "ask-export": _post("approvals.request"),
     # pages about access: to look, one must see people; who grants, reviews or decides holds that as well
@@ -115,6 +118,11 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "seat-detail": "units.view",
     "agent-list": "units.view",
     "agent-detail": "units.view",
+    "enrol-api": _post("agents.enrol"),
+    "agent-credentials": _post(OPEN),  # what opens is the token, or the proof of a key
+    "enrolment-list": "units.view",
+    "enrolment-detail": {"GET": "units.view"},
+    "enrolment-withdraw": _post("agents.enrol"),
     "replacement-list": "units.view",
     "replacement-detail": "units.view",
     "kpi-list": "units.view",
@@ -248,6 +256,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
     **{
         f"{app}.{model}": ("units.view", CLOSED)
         for app, models in {
+            "enrolment": ("enrolment",),
             "holding": (
                 "holding", "sector", "unit", "body", "role", "division", "blueprint", "blueprintversion", "seat",
                 "agent", "incumbency", "mandate", "architecture",

@@ -70,7 +70,7 @@ async function hello() {
         return;
       }
       console.error("hello refused:", answer.code, answer.reason);
-      if (["fenced", "withdrawn", "not-external", "unknown-agent"].includes(answer.code)) process.exit(1);
+      if (["fenced", "not-enrolled", "protocol"].includes(answer.code)) process.exit(1);
       wait = answer.retry_after_s ?? wait;
     } catch (error) {
       console.error("no answer to hello:", error.message);

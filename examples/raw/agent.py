@@ -243,6 +243,8 @@ class Agent:
                     self.epoch = terms["epoch"]
                     return terms
                 print("hello refused:", terms.get("code"), terms.get("reason", ""), file=sys.stderr)
+                if terms.get("code") in ("fenced", "not-enrolled", "protocol"):
+                    raise SystemExit(1)
                 wait = terms.get("retry_after_s", wait)
             except TimeoutError as error:
                 print(error, file=sys.stderr)
