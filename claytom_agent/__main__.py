@@ -1,4 +1,4 @@
-"""Command line: `python -m claytom_agent host | check SUBJECT | ping SUBJECT | tail [SUBJECT]`."""
+"""Command line: `python -m claytom_agent host | enrol | check SUBJECT | ping SUBJECT | tail [SUBJECT]`."""
 
 import argparse
 import asyncio
@@ -13,6 +13,7 @@ from pathlib import Path
 import uvloop
 from nats.aio.msg import Msg
 
+from claytom_agent import enrolment
 from claytom_agent.check import LEVELS, CheckOptions, check_agent
 from claytom_agent.client import Bus, LoginRefusedError, NoAnswerError, NobodyThereError, event_headers, iso
 from claytom_agent.host import Host, HostFailedError, HostOptions, default_host_id
@@ -78,6 +79,12 @@ def _parser() -> argparse.ArgumentParser:
     check.add_argument("--work-timeout", type=float, default=30.0, metavar="S", help="for an item (default 30)")
     check.add_argument("--inbox", default="_INBOX_host", help="prefix of the inbox that the credential may use")
     check.set_defaults(command=_check)
+    enrol = commands.add_parser("enrol", help="exchange a one-time token for the login of an agent")
+    enrol.add_argument("--portal", required=True, help="address of the portal, https://…")
+    enrol.add_argument("--token", required=True, help="one-time token")
+    enrol.add_argument("--out", type=Path, default=Path("agent.env"), help="file for the agent's environment")
+    enrol.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    enrol.set_defaults(command=_enrol, nats="none")
     ping = commands.add_parser("ping", parents=[shared], help="ask an agent for its state")
     ping.add_argument("subject")
     ping.set_defaults(command=_ping)
@@ -118,6 +125,21 @@ async def _check(options: argparse.Namespace) -> int:
     report = await check_agent(options.subject, options.nats, options.level, times)
     sys.stdout.write(report.table())
     return 0 if report.conforms(options.level) else 1
+
+
+async def _enrol(options: argparse.Namespace) -> int:
+    """Keep the login beside the environment file, under the same name with `.creds`."""
+    try:
+        login = enrolment.enrol(options.portal, options.token, options.out.with_suffix(".creds"))
+    except enrolment.EnrolmentError as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+        return 1
+    lines = (f"CLAYTOM_SUBJECT={login.subject}", f"NATS_URL='{login.url}'", f"CLAYTOM_PORTAL={options.portal}")
+    options.out.write_text("\n".join(lines) + "\n")
+    sys.stdout.write(
+        f"{login.subject}: login in {options.out.with_suffix('.creds')}, environment in {options.out}\n"
+    )
+    return 0
 
 
 async def _ping(options: argparse.Namespace) -> int:

@@ -24,9 +24,10 @@ from typing import Any, Final
 import msgspec
 from nats.aio.msg import Msg
 
-from claytom_agent import __version__, kpi
+from claytom_agent import __version__, enrolment, kpi
 from claytom_agent.client import Bus, Disconnected, Outgoing, iso
 from claytom_agent.identity import Condition, Identity
+from claytom_agent.login import split_url
 from claytom_agent.messages import PROTOCOL, Order, Refused, Welcome, WorkCancel, WorkItem, ce_type, decode, encode
 from claytom_agent.pulling import FAULTS, Puller, Work
 from claytom_agent.subjects import ROOT, command, metrics
@@ -76,8 +77,13 @@ class Agent:
         skills: tuple[str, ...] = (),
         capacity: int = 1,
         inbox_prefix: str = DEFAULT_INBOX,
+        portal: str = "",
     ) -> None:
-        """Take the address (see `Identity.of`), what does the work, and the server's URL."""
+        """Take the address (see `Identity.of`), what does the work, and the server's URL.
+
+        The URL names a credential file (`?creds=`), or carries user and password. With the address of the `portal`
+        the login in that file is renewed at half of its life.
+        """
         self.identity = Identity.of(subject)
         self.condition = Condition()
         self.terms = Terms()
@@ -88,6 +94,7 @@ class Agent:
         self._skills = list(skills)
         self._capacity = capacity
         self._inbox_prefix = inbox_prefix
+        self._portal = portal
         self._directed: dict[str, Directed] = {}
         self._stopping = asyncio.Event()
         self._doubt = asyncio.Event()
@@ -169,6 +176,9 @@ class Agent:
             group.create_task(self._kpis())
             group.create_task(self._puller.run())
             group.create_task(self._ask_again())
+            _, path = split_url(self._url)
+            if self._portal and path is not None:
+                group.create_task(enrolment.keep(self._portal, path))
 
     async def _shut_down(self, work: "asyncio.Task[None]") -> None:
         if self.condition.draining:

@@ -32,6 +32,7 @@ from iam.authority import matrix
 from iam.authority import services as authority
 from iam.authority.models import Approval, Decision, Interest
 from portal.tests.factories import make_replacements
+from subsidiaries.enrolment.models import Enrolment
 from subsidiaries.performance.models import KPIS, KpiCoverage, KpiLatest, KpiMinute, KpiSample
 from subsidiaries.performance.services import maintain_partitions
 from subsidiaries.replacement.models import (
@@ -225,6 +226,15 @@ def _happen(marked: Marked) -> None:
         Incident.objects.create(
             unit=marked.unit, kind=kind, opened_at=now, closed_at=closed, deficit=3, detail=detail
         )
+    Enrolment.objects.create(
+        unit=marked.unit,
+        seat=marked.seats[0],
+        digest=f"{marked.number:064}",
+        actor="zq",
+        reason=detail,
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
     if not marked.parent:
         make_replacements(marked.slug, count=REPLACED)
         Replacement.objects.filter(unit=marked.unit).update(detail=f"zqcause-{marked.slug}")

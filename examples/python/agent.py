@@ -19,5 +19,6 @@ def measures() -> tuple[dict[str, float], dict[str, str | float]]:
     }
 
 
-agent = Agent(os.environ["CLAYTOM_SUBJECT"], work, url=os.environ["NATS_URL"], measures=measures)
+portal = os.environ.get("CLAYTOM_PORTAL", "")  # renews the login of an enrolled agent
+agent = Agent(os.environ["CLAYTOM_SUBJECT"], work, url=os.environ["NATS_URL"], measures=measures, portal=portal)
 agent.main()

@@ -97,6 +97,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
     below = {
         "unit": "organisation",
         "agent": "agents",
+        **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),
     }

@@ -119,7 +119,7 @@ def test_the_token_is_exchanged_for_the_seat(client: Client) -> None:
     manifest = manifest_of("pricing.1")
     assert manifest.external == [31]
     assert not covers(manifest, 31)
-    assert covers(manifest, 32)
+    assert covers(manifest, 26)
     actions = [entry.action for entry in LedgerEntry.objects.filter(object="seat/pricing/op-0031").order_by("id")]
     assert actions == ["agent.enrol", "seat.appoint", "agent.admit"]
     assert (state().state, state().generation) == ("starting", 2)
