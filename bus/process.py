@@ -14,12 +14,14 @@ from nats.aio.msg import Msg
 
 from audit import services as audit
 from bus import counters, feeds, grants, pull
+from bus.credentials.keystore import ACCOUNT
 from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
 from bus.fastpath import FastPath
 from bus.feeds import Raw
 from bus.relay import relay_once
 from claytom_agent.client import Bus, Disconnected
+from claytom_agent.login import Login, split_url
 
 log = logging.getLogger("bus.process")
 
@@ -27,6 +29,8 @@ RELAY_PAUSE_S = 0.15
 SEAL_PAUSE_S = 0.5
 BACKOFF_S = (0.2, 5.0)
 INBOX = "_INBOX_portal"
+INBOXES = "_INBOX"
+"""Answers go to inboxes only: whoever asks may name any subject for the answer, and we may publish on many."""
 
 
 async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
@@ -43,7 +47,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
     system: Bus | None = None
     if system_url:
         system = await Bus.connect(system_url, name="portal:fastpath", inbox_prefix="_INBOX_sys", timeout_s=30)
-        parts.append(_until(stop, FastPath(bus, system).run()))
+        parts.append(_until(stop, FastPath(bus, system, _account(nats_url)).run()))
     else:
         log.warning("NATS_SYS_URL is not set: a dead host's leases end only with their time to live.")
     try:
@@ -53,6 +57,12 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
         await bus.close()
         if system is not None:
             await system.close()
+
+
+def _account(url: str) -> str:
+    """Return how the server calls our account: by its public key in operator mode, else by its name."""
+    _, path = split_url(url)
+    return ACCOUNT if path is None else Login(path).read().claims.account
 
 
 async def _keep_streams(bus: Bus, stop: asyncio.Event) -> None:
@@ -146,7 +156,7 @@ async def _answer(bus: Bus, stop: asyncio.Event) -> None:
             async def take(message: Msg, responder: Responder = responder) -> None:
                 started = time.monotonic()
                 reply = await loop.run_in_executor(executor, _reply, responder, message)
-                if reply and message.reply:
+                if reply and message.reply.startswith(INBOXES):
                     await bus.publish(message.reply, reply)
                 log.debug("%s answered in %.0f ms", message.subject, (time.monotonic() - started) * 1000)
 

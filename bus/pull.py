@@ -51,7 +51,7 @@ class Session:
     def __init__(self, feed: Feed, wire: Wire) -> None:
         self._feed = feed
         self._wire = wire
-        self._inbox = f"_INBOX.{uuid4().hex}".encode()
+        self._inbox = f"{wire.inbox_prefix}.{uuid4().hex}".encode()
         self._requests = f"$JS.API.CONSUMER.MSG.NEXT.{feed.stream}.{feed.consumer}".encode()
         self._buffer: list[Raw] = []
         self._replies: list[bytes] = []

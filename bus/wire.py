@@ -11,6 +11,8 @@ from collections.abc import Callable
 from typing import Final, cast
 from urllib.parse import unquote, urlsplit
 
+from claytom_agent.login import Login, split_url
+
 log = logging.getLogger("bus.wire")
 
 PING_SECONDS: Final = 5.0
@@ -32,6 +34,8 @@ class Wire(asyncio.Protocol):
     def __init__(self) -> None:
         loop = asyncio.get_running_loop()
         self.info: dict[str, object] = {}
+        self.inbox_prefix = "_INBOX"
+        """Below it are the only inboxes that this login may read."""
         self.lost: asyncio.Future[None] = loop.create_future()
         """Done as soon as the connection is gone."""
         self._greeted: asyncio.Future[None] = loop.create_future()
@@ -45,16 +49,24 @@ class Wire(asyncio.Protocol):
 
     @classmethod
     async def connect(cls, url: str, *, name: str) -> "Wire":
-        """Connect and log in with the user and password of `url`. Raises OSError, TimeoutError or Refused."""
-        parts = urlsplit(url)
+        """Connect and log in with the user and password of `url`, or with the credential file that it names.
+
+        Raises OSError, TimeoutError or Refused.
+        """
+        server, path = split_url(url)
+        parts = urlsplit(server)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(ANSWER_SECONDS):
             _, wire = await loop.create_connection(cls, parts.hostname or "127.0.0.1", parts.port or 4222)
             try:
                 await wire._greeted
-                login = {
-                    "user": unquote(parts.username or ""),
-                    "pass": unquote(parts.password or ""),
+                if path is None:
+                    login = {"user": unquote(parts.username or ""), "pass": unquote(parts.password or "")}
+                else:
+                    content = Login(path).read()
+                    login = {"jwt": content.jwt, "sig": content.sign(str(wire.info.get("nonce", "")))}
+                    wire.inbox_prefix = content.claims.inbox_prefix
+                options = {
                     "name": name,
                     "lang": "python",
                     "version": "1",
@@ -63,7 +75,7 @@ class Wire(asyncio.Protocol):
                     "headers": True,
                     "no_responders": True,
                 }
-                wire.write(b"CONNECT " + json.dumps(login).encode() + b"\r\nPING\r\n")
+                wire.write(b"CONNECT " + json.dumps(login | options).encode() + b"\r\nPING\r\n")
                 await wire._logged_in  # the first PONG settles the login, not the connection
             except BaseException:
                 wire.close()

@@ -17,7 +17,7 @@ from claytom_agent import enrolment
 from claytom_agent.check import LEVELS, CheckOptions, check_agent
 from claytom_agent.client import Bus, LoginRefusedError, NoAnswerError, NobodyThereError, event_headers, iso
 from claytom_agent.host import Host, HostFailedError, HostOptions, default_host_id
-from claytom_agent.login import with_credentials
+from claytom_agent.login import split_url, with_credentials
 from claytom_agent.messages import ce_type
 from claytom_agent.subjects import CORPORATE, ROOT, SubjectError, check_host_id, check_subsidiary, parse_address
 
@@ -144,7 +144,7 @@ async def _enrol(options: argparse.Namespace) -> int:
 
 async def _ping(options: argparse.Namespace) -> int:
     address = str(parse_address(options.subject))
-    bus = await Bus.connect(options.nats, name="ping", timeout_s=5.0)
+    bus = await Bus.connect(_of_unit(options.nats, address), name="ping", timeout_s=5.0)
     try:
         kind = ce_type("agent.ping")
         headers = event_headers(ce_type=kind, source="host/cli", id=iso(), time=iso(), dedup=False)
@@ -158,8 +158,17 @@ async def _ping(options: argparse.Namespace) -> int:
     return 0
 
 
+def _of_unit(url: str, subject: str) -> str:
+    """Of a host's directory of credentials take that of the unit which the subject names."""
+    _, path = split_url(url)
+    tokens = subject.split(".")
+    if path is None or not path.is_dir() or len(tokens) < 3:
+        return url
+    return with_credentials(url, path / f"{tokens[2]}.creds")
+
+
 async def _tail(options: argparse.Namespace) -> int:
-    bus = await Bus.connect(options.nats, name="tail", timeout_s=5.0)
+    bus = await Bus.connect(_of_unit(options.nats, options.subject), name="tail", timeout_s=5.0)
 
     async def show(message: Msg) -> None:
         kind = (message.headers or {}).get("ce-type", "-")

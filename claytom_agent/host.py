@@ -50,6 +50,7 @@ log = logging.getLogger("claytom_agent.host")
 OBEYED_VERBS: Final = ("sync", "replace", "report", "pause", "resume", "drain", "config")
 ORDERS: Final = {ce_type(f"agent.{verb}"): verb for verb in ("pause", "resume", "drain", "retire")}
 DRAIN_S: Final = 4.0
+INBOXES: Final = "_INBOX"
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
 
 
@@ -261,7 +262,14 @@ class Host:
         return [key for key in self._known if self.lines.serves(key.partition(".")[0])]
 
     async def _on_command(self, message: Msg) -> None:
-        _, _, unit, _, verb = split_subject(message.subject)
+        try:
+            _, _, unit, _, verb = split_subject(message.subject)
+        except SubjectError:
+            return
+        if "ce-type" not in (message.headers or {}):
+            # Not a command: the server itself answers requests without headers, on any subject that was named.
+            log.warning("%s without ce-type is not obeyed", message.subject)
+            return
         mine = [division for division in self.divisions.values() if division.key.unit == unit]
         if not mine:
             return
@@ -302,8 +310,8 @@ class Host:
             division.refresh_soon()
 
     async def _on_address(self, message: Msg) -> None:
-        if not message.reply:
-            return
+        if not message.reply.startswith(INBOXES):
+            return  # whoever asks may name any subject for the answer, and we may publish on many
         _, _, unit, place, last = split_subject(message.subject)
         answer = self._answer(unit, place, last, (message.headers or {}).get("ce-type"), message.data)
         if answer is not None:

@@ -13,6 +13,7 @@ from csp.constants import NONE, SELF
 from django.core.exceptions import ImproperlyConfigured
 from django.utils.translation import gettext_lazy as _
 
+from claytom_agent.login import with_credentials
 from config.pool import forgetting
 
 BASE_DIR = Path(__file__).resolve().parent.parent
@@ -187,10 +188,11 @@ REDIS_URL = env("REDIS_URL")
 CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", "LOCATION": REDIS_URL}}
 
 # --- messages --------------------------------------------------------------------------------------------
-NATS_URL = env("NATS_URL")
-NATS_PUBLIC_URL = env("NATS_PUBLIC_URL")  # where agents of other machines find NATS; empty: as NATS_URL
+# A credential file is named by the URL or beside it; with a user and a password in the URL there is none.
+NATS_URL = with_credentials(env("NATS_URL"), env("NATS_CREDS"))
+NATS_SYS_URL = with_credentials(env("NATS_SYS_URL"), env("NATS_SYS_CREDS"))
 NATS_KEYS = env("NATS_KEYS")
-NATS_SYS_URL = env("NATS_SYS_URL")
+NATS_PUBLIC_URL = env("NATS_PUBLIC_URL")  # where agents of other machines find NATS; empty: as NATS_URL
 
 # --- tasks (reliability.md, facts 6 and 7: what a killed worker held runs again within seconds) -----------
 CELERY_BROKER_URL = REDIS_URL

@@ -16,18 +16,22 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
-import nats
 import psycopg
 import pytest
 import redis as redis_client
 from django.db import connection
 
+from bus.credentials.permissions import BUS, INGEST
+from claytom_agent.client import Bus
+from deployment.embedded.nats import Nats
 from deployment.embedded.postgres import Postgres
 from deployment.embedded.process import is_alive
 from deployment.embedded.secrets import Credentials
 from deployment.embedded.stack import Stack
 
 PREFIX = f"claytom-tests-{os.getuid()}-"
+UNITS = ("pricing", "sales")
+"""The units whose hosts have logins at the tests' NATS."""
 REPLACED = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_INGEST_URL", "REDIS_URL", "NATS_URL")
 
 
@@ -38,6 +42,8 @@ class TestServers:
 
     def __init__(self) -> None:
         self.ignored: list[str] = []
+        self.console = ""
+        """NATS with a login that may do everything in the account."""
         self._stack: Stack | None = None
         self._directory: Path | None = None
         self._running: set[str] = set()
@@ -55,8 +61,17 @@ class TestServers:
             usual_ports=False,
             durable=False,
         )
+        nats_server = self._stack.servers["nats"]
+        assert isinstance(nats_server, Nats)
+        nats_server.units = UNITS
+        urls = self._stack.urls()
+        self.console = urls["NATS_URL"]
         os.environ.update(
-            self._stack.urls(),
+            urls,
+            NATS_URL=nats_server.url_of(BUS),  # so that a permission which the bus lacks fails a test
+            NATS_CREDS="",
+            NATS_SYS_CREDS="",
+            NATS_HOST_CREDS="",
             SECRET_KEY=credentials.secret_key,
             DATA_DIR=str(self._directory),
             DEBUG="0",
@@ -153,20 +168,39 @@ def redis_clean(redis_url: str) -> str:
 
 @pytest.fixture(scope="session")
 def nats_url() -> str:
-    """A NATS that runs, as the user portal, who may do everything in the account."""
+    """A NATS that runs, with a login that may do everything in the account."""
     SERVERS.start("nats")
+    return SERVERS.console
+
+
+@pytest.fixture(scope="session")
+def nats_bus_url(nats_url: str) -> str:
+    """The same server as the bus process, with what that may do and no more."""
     return os.environ["NATS_URL"]
 
 
 @pytest.fixture(scope="session")
+def nats_ingest_url(nats_url: str) -> str:
+    """The same server as the ingest process."""
+    return login_of(INGEST)
+
+
+def login_of(kind: str) -> str:
+    """Return the URL of the tests' NATS with the login of a process of the portal."""
+    server = SERVERS.stack.servers["nats"]
+    assert isinstance(server, Nats)
+    return server.url_of(kind)
+
+
+@pytest.fixture(scope="session")
 def nats_host_url(nats_url: str) -> str:
-    """The same server as the user host, with the permissions of agent hosts."""
+    """The same server with the directory of logins of an agent host."""
     return os.environ["NATS_HOST_URL"]
 
 
 @pytest.fixture(scope="session")
 def nats_sys_url(nats_url: str) -> str:
-    """The same server as the user sys of the system account."""
+    """The same server as a user of the system account."""
     return os.environ["NATS_SYS_URL"]
 
 
@@ -185,12 +219,11 @@ def _run(coroutine: Coroutine[Any, Any, None]) -> None:
 
 async def _empty_streams(url: str) -> None:
     """Delete and create each stream: a purge is refused by some, and consumers would remember."""
-    client = await nats.connect(url)
+    client = await Bus.connect(url, name="test", timeout_s=10)
     try:
-        await client.flush()
 
         async def ask(subject: str, body: dict[str, Any] | None = None) -> dict[str, Any]:
-            reply = await client.request(f"$JS.API.{subject}", json.dumps(body or {}).encode(), timeout=10)
+            reply = await client.request(f"$JS.API.{subject}", json.dumps(body or {}).encode(), timeout_s=10)
             answer: dict[str, Any] = json.loads(reply.data)
             if "error" in answer:
                 raise RuntimeError(f"{subject}: {answer['error']}")

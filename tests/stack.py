@@ -162,7 +162,7 @@ class RunningHolding:
         """Run a coroutine with a connection of the portal's."""
 
         async def run() -> T:
-            bus = await Bus.connect(self.env["NATS_URL"], name="test", inbox_prefix="_INBOX_portal", timeout_s=10)
+            bus = await Bus.connect(self.env["NATS_URL"], name="test", inbox_prefix="_INBOX", timeout_s=10)
             try:
                 return await act(bus)
             finally:

@@ -9,7 +9,8 @@ The embedded stack makes the keys before there is a database, so this package mu
 """
 
 from bus.credentials.keystore import LIFE_S, LONGEST_S, Credential, KeyStore
+from bus.credentials.logins import Logins
 from bus.credentials.push import push, push_async
 from claytom_agent.login import CredentialsError
 
-__all__ = ["LIFE_S", "LONGEST_S", "Credential", "CredentialsError", "KeyStore", "push", "push_async"]
+__all__ = ["LIFE_S", "LONGEST_S", "Credential", "CredentialsError", "KeyStore", "Logins", "push", "push_async"]

@@ -14,7 +14,7 @@ import fcntl
 import os
 import tempfile
 import time
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import cached_property
@@ -61,6 +61,7 @@ class KeyStore:
 
     def __init__(self, path: Path) -> None:
         self.path = path
+        self._revoked: dict[str, tuple[tuple[int, int], Collection[str]]] = {}
 
     # -- the store ------------------------------------------------------------------------------------------
 
@@ -220,24 +221,29 @@ class KeyStore:
 
     def is_revoked(self, public_key: str) -> bool:
         """Whether a user was revoked."""
-        return any(public_key in self._account(name)["nats"].get("revocations", {}) for name in (ACCOUNT, SYSTEM))
+        return any(public_key in self._revocations(name) for name in (ACCOUNT, SYSTEM))
 
     # -- rotating -------------------------------------------------------------------------------------------
 
-    def replace_signing_key(self, scope: str) -> str:
-        """Add a new key for a scope, with which is minted from now on; return its public key.
+    def replace_signing_keys(self, scopes: Iterable[str]) -> list[str]:
+        """Add a new key for each scope, with which is minted from now on; return the old public keys.
 
-        Logins under the old one stay good until `drop_old_keys`.
+        Logins under an old one stay good until `drop_old_keys`. Raises `CredentialsError` for an unknown scope.
         """
-        name = SYSTEM if scope in SYSTEM_KINDS else ACCOUNT
+        old: list[str] = []
         with self._locked():
-            self._read_seed(f"signing/{scope}")
-            key = KeyPair.generate(Kind.ACCOUNT)
-            account = self._account(name)
-            account["nats"]["signing_keys"].append(self._entry(key.public_key, scope))
-            self._sign_account(name, account)
-            _write(self._signing / f"{scope}.seed", key.seed)
-        return key.public_key
+            for name in (ACCOUNT, SYSTEM):
+                mine = [scope for scope in scopes if (scope in SYSTEM_KINDS) == (name == SYSTEM)]
+                new = {scope: KeyPair.generate(Kind.ACCOUNT) for scope in mine}
+                old += [self._current(scope) for scope in mine]
+                account = self._account(name)
+                account["nats"]["signing_keys"] += [self._entry(new[s].public_key, s) for s in mine]
+                if mine:
+                    self._sign_account(name, account)
+                # Only now: a login that is minted with a key must find it in the claims.
+                for scope, key in new.items():
+                    write_private(self._signing / f"{scope}.seed", key.seed)
+        return old
 
     def drop_old_keys(self, scopes: Iterable[str]) -> int:
         """Refuse whatever an older key of these scopes signed; return how many keys were dropped."""
@@ -253,43 +259,44 @@ class KeyStore:
                     self._sign_account(name, account)
         return dropped
 
-    def replace_operator_signing_key(self) -> str:
-        """Sign the accounts with a new key of the operator's; return its public key.
+    def replace_operator_signing_key(self) -> list[str]:
+        """Sign the accounts with a new key of the operator's; return the old public key.
 
         The server trusts it after it has read its configuration anew.
         """
         with self._locked():
-            key = KeyPair.generate(Kind.OPERATOR)
-            _write(self.path / "operator/signing.seed", key.seed)
+            old = self._read_seed("operator/signing").public_key
+            write_private(self.path / "operator/signing.seed", KeyPair.generate(Kind.OPERATOR).seed)
             self._sign_operator(self._read_seed("operator/operator"))
             for name in (SYSTEM, ACCOUNT):
                 self._sign_account(name, self._account(name))
-        return key.public_key
+        return [old]
 
-    def replace_operator(self) -> str:
-        """Put a new operator in the place of the old; return its public key.
+    def replace_operator(self) -> list[str]:
+        """Put a new operator in the place of the old; return the old public keys.
 
         Accounts keep their identity, and with it their streams. The server trusts it after it has read its
         configuration anew.
         """
         with self._locked():
+            old = [self._read_seed(f"operator/{name}").public_key for name in ("operator", "signing")]
             key = KeyPair.generate(Kind.OPERATOR)
-            _write(self.path / "operator/operator.seed", key.seed)
-            _write(self.path / "operator/signing.seed", KeyPair.generate(Kind.OPERATOR).seed)
+            write_private(self.path / "operator/operator.seed", key.seed)
+            write_private(self.path / "operator/signing.seed", KeyPair.generate(Kind.OPERATOR).seed)
             self._sign_operator(key)
             for name in (SYSTEM, ACCOUNT):
                 self._sign_account(name, self._account(name))
-        return key.public_key
+        return old
 
     def is_current(self, jwt: str) -> bool:
         """Whether a login was signed by the present key of its scope, and is not revoked."""
         body = claims.decode(jwt)
-        issuer = body["iss"]
-        for name in (ACCOUNT, SYSTEM):
-            for entry in self._account(name)["nats"]["signing_keys"]:
-                if entry["key"] == issuer:
-                    return issuer == self._current(entry["role"]) and not self.is_revoked(body["sub"])
-        return False
+        kind, unit = (_tag(body, name) for name in ("kind", "unit"))
+        try:
+            current = self._current(f"{kind}.{unit}" if kind in (UNIT, AGENT) else kind)
+        except CredentialsError:
+            return False
+        return bool(body["iss"] == current) and not self.is_revoked(str(body["sub"]))
 
     # -- files ----------------------------------------------------------------------------------------------
 
@@ -306,6 +313,15 @@ class KeyStore:
 
     def _account(self, name: str) -> dict[str, Any]:
         return claims.decode(self._account_file(name).read_text().strip())
+
+    def _revocations(self, name: str) -> Collection[str]:
+        """The revoked users; read again only when the file has changed, since it is asked for each login."""
+        status = self._account_file(name).stat()
+        stamp = (status.st_mtime_ns, status.st_ino)
+        known = self._revoked.get(name)
+        if known is None or known[0] != stamp:
+            known = self._revoked[name] = (stamp, frozenset(self._account(name)["nats"].get("revocations", {})))
+        return known[1]
 
     def _entry(self, key: str, scope: str) -> dict[str, Any]:
         kind, _, unit = scope.partition(".")
@@ -325,7 +341,7 @@ class KeyStore:
 
     def _seed(self, name: str, kind: Kind) -> KeyPair:
         if not (self.path / f"{name}.seed").exists():
-            _write(self.path / f"{name}.seed", KeyPair.generate(kind).seed)
+            write_private(self.path / f"{name}.seed", KeyPair.generate(kind).seed)
         return self._read_seed(name)
 
     def _sign_operator(self, operator: KeyPair) -> None:
@@ -336,12 +352,12 @@ class KeyStore:
             system=self._read_seed(f"operator/{SYSTEM}").public_key,
             at=int(time.time()),
         )
-        _write(self._operator_file, claims.sign(body, operator))
+        write_private(self._operator_file, claims.sign(body, operator))
 
     def _sign_account(self, name: str, body: dict[str, Any]) -> None:
         # Never the same second twice: of two claims of one time a server may keep the first.
         body["iat"] = max(int(time.time()), body["iat"] + 1)
-        _write(self._account_file(name), claims.sign(body, self._read_seed("operator/signing")))
+        write_private(self._account_file(name), claims.sign(body, self._read_seed("operator/signing")))
 
     @contextlib.contextmanager
     def _locked(self) -> Iterator[None]:
@@ -353,6 +369,11 @@ class KeyStore:
             os.close(descriptor)
 
 
+def _tag(body: Mapping[str, Any], name: str) -> str:
+    tags = (str(tag).partition(":") for tag in body["nats"].get("tags", ()))
+    return next((value for key, _, value in tags if key == name), "")
+
+
 def _user_key(text: str) -> str:
     try:
         return check_public_key(text.strip(), Kind.USER)
@@ -360,7 +381,7 @@ def _user_key(text: str) -> str:
         raise CredentialsError(f"{text[:60]!r} cannot be revoked: {error}") from error
 
 
-def _write(path: Path, text: str) -> None:
+def write_private(path: Path, text: str) -> None:
     """Replace a file by one of mode 0600; a reader sees the old text or the new, never half of it."""
     descriptor, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
     with os.fdopen(descriptor, "w") as file:

@@ -8,27 +8,35 @@ from concurrent.futures import ThreadPoolExecutor
 import nats.errors
 from nats.aio.client import Client
 
-from bus.credentials.keystore import KeyStore
+from bus.credentials.keystore import Credential, KeyStore
 from bus.credentials.permissions import CLAIMS
 from claytom_agent.login import CredentialsError, parse_credentials, split_url
 
 SUBJECT = "$SYS.REQ.CLAIMS.UPDATE"
 
 
-def push(store: KeyStore, url: str, *, timeout_s: float = 10.0) -> None:
+def push(store: KeyStore, url: str, *, login: Credential | None = None, timeout_s: float = 10.0) -> None:
     """Hand the accounts' claims to the server at `url` and wait until it has taken them.
 
-    Raises `CredentialsError` if it cannot be reached, refuses, or does not answer; the claims are kept in the store
-    and can be pushed again.
+    `login` is a `for_push` of before, when the server does not know the present key of such logins yet. Raises
+    `CredentialsError` if the server cannot be reached, refuses, or does not answer; the claims are kept in the
+    store and can be pushed again.
     """
     with ThreadPoolExecutor(1) as executor:  # the caller may have an event loop of its own
-        executor.submit(asyncio.run, push_async(store, url, timeout_s=timeout_s)).result()
+        executor.submit(asyncio.run, push_async(store, url, login=login, timeout_s=timeout_s)).result()
 
 
-async def push_async(store: KeyStore, url: str, *, timeout_s: float = 10.0) -> None:
+def for_push(store: KeyStore) -> Credential:
+    """Make a login that may push claims, for a minute."""
+    return store.mint(CLAIMS, name="push", ttl=60)
+
+
+async def push_async(
+    store: KeyStore, url: str, *, login: Credential | None = None, timeout_s: float = 10.0
+) -> None:
     """Do as `push` does, in the caller's event loop."""
     server, _ = split_url(url)
-    login = parse_credentials(store.mint(CLAIMS, name="push", ttl=60).creds_text)
+    content = parse_credentials((login or for_push(store)).creds_text)
     client = Client()
     last = ""
 
@@ -41,9 +49,9 @@ async def push_async(store: KeyStore, url: str, *, timeout_s: float = 10.0) -> N
             await client.connect(
                 server,
                 name="portal:claims",
-                inbox_prefix=login.claims.inbox_prefix,
-                user_jwt_cb=lambda: bytearray(login.jwt.encode()),
-                signature_cb=lambda nonce: login.sign(nonce).encode(),
+                inbox_prefix=content.claims.inbox_prefix,
+                user_jwt_cb=lambda: bytearray(content.jwt.encode()),
+                signature_cb=lambda nonce: content.sign(nonce).encode(),
                 error_cb=note,
             )
             for key, jwt in store.account_jwts().items():

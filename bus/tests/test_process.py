@@ -259,7 +259,10 @@ def test_the_leases_of_a_dead_host_are_freed_before_their_time(
     )
     time.sleep(2)  # the fast path watches connections from its own start on
     host = subprocess.Popen(
-        [sys.executable, "-c", claim, nats_host_url], cwd=ROOT, stdout=subprocess.PIPE, env=os.environ.copy()
+        [sys.executable, "-c", claim, f"{nats_host_url}/pricing.creds"],
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        env=os.environ.copy(),
     )
     assert host.stdout is not None
     assert host.stdout.readline() == b"claimed\n"

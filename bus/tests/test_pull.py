@@ -9,9 +9,11 @@ import pytest
 from django.core.management import call_command
 
 from bus import pull
+from bus.credentials.permissions import INGEST
 from bus.feeds import Feed, Raw
 from bus.wire import Wire
 from claytom_agent.client import Bus, Outgoing
+from tests.servers import login_of
 
 SUBJECT = "org.claytom.pricing.metrics.kpi"
 
@@ -41,9 +43,10 @@ async def acknowledged(url: str) -> int:
 async def pull_until(
     url: str, handle: Callable[[Sequence[Raw]], None], done: Callable[[], bool], **feed: object
 ) -> None:
-    """Run the ingest's loop with one feed until `done`, at most 20 s."""
+    """Run the ingest's loop with one feed, and with what the ingest may do, until `done`, at most 20 s."""
     stop = asyncio.Event()
-    task = asyncio.ensure_future(pull.run([Feed("CT_KPI", "portal-kpi", handle, **feed)], url, stop))  # type: ignore[arg-type]
+    puller = pull.run([Feed("CT_KPI", "portal-kpi", handle, **feed)], login_of(INGEST), stop)  # type: ignore[arg-type]
+    task = asyncio.ensure_future(puller)
     async with asyncio.timeout(20):
         while not done() and not task.done():  # noqa: ASYNC110
             await asyncio.sleep(0.02)

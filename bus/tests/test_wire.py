@@ -2,6 +2,7 @@
 
 import asyncio
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -76,7 +77,7 @@ async def test_a_message_comes_back(nats_url: str) -> None:
 
 
 async def test_a_wrong_password_is_refused(nats_url: str) -> None:
-    address = nats_url.rpartition("@")[2]
+    address = urlsplit(nats_url).netloc
     with pytest.raises(Refused, match="Authorization"):
         await Wire.connect(f"nats://portal:wrong@{address}", name="test")
 

@@ -7,27 +7,36 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 import pytest_asyncio
 
+from bus.credentials import KeyStore, Logins
+from bus.credentials.permissions import CONSOLE
+from bus.credentials.shared_host import HOST_PUBLISH, HOST_SUBSCRIBE
 from bus.streams import STREAMS
 from claytom_agent.agents import RestartPolicy
 from claytom_agent.client import Bus
 from claytom_agent.division import DivisionTimes
 from claytom_agent.host import Host, HostOptions
 from claytom_agent.leases import LeaseTimes
-from deployment.embedded.nats import HOST_PUBLISH, HOST_SUBSCRIBE, find_binary
+from claytom_agent.login import with_credentials
+from deployment.embedded.nats import find_binary, trust
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 BUCKET_TTL_S = 4
 SETTINGS = {"kpi_interval_s": 3600, "presence_interval_s": 0.3, "presence_full_s": 2}
+UNITS = ("pricing", "sales", "tax")
+ORDER = {"ce-type": "org.claytom.test.order.v1", "ce-source": "portal/test"}
+"""Headers of a command; what has none is not obeyed."""
 CONFIGURATION = """
 listen: "127.0.0.1:{port}"
 jetstream {{ store_dir: "{store}", sync_interval: always }}
+"""
+PASSWORDS = """
 accounts {{
   CLAYTOM {{ jetstream: enabled, users: [
     {{ user: portal, password: portal }}
@@ -40,30 +49,54 @@ system_account: SYS
 
 
 class NatsServer:
-    """A server that a test may kill and start again on the same port and files."""
+    """A server that a test may kill and start again on the same port and files.
 
-    def __init__(self, directory: Path) -> None:
+    It runs in operator mode as an installation does, or knows two passwords as a server of somebody else's may.
+    """
+
+    def __init__(self, directory: Path, *, passwords: bool = False, units: Iterable[str] = UNITS) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         self.directory = directory
         self._process: subprocess.Popen[bytes] | None = None
-        text = CONFIGURATION.format(
-            port=self.port,
-            store=directory / "js",
-            publish=json.dumps(HOST_PUBLISH),
-            subscribe=json.dumps(HOST_SUBSCRIBE),
-        )
-        (directory / "nats.conf").write_text(text)
+        self._passwords = passwords
+        if not passwords:
+            self.store = KeyStore.create(directory / "keys", units=units)
+            self.logins = Logins(self.store)
+            self.logins.renew()
+        self.write_configuration()
+
+    def write_configuration(self) -> None:
+        text = CONFIGURATION.format(port=self.port, store=self.directory / "js")
+        if self._passwords:
+            text += PASSWORDS.format(publish=json.dumps(HOST_PUBLISH), subscribe=json.dumps(HOST_SUBSCRIBE))
+        else:
+            text += trust(self.store, self.directory / "claims")
+        (self.directory / "nats.conf").write_text(text)
+
+    @property
+    def address(self) -> str:
+        return f"nats://127.0.0.1:{self.port}"
 
     def url(self, user: str = "host", password: str | None = None) -> str:
-        return f"nats://{user}:{password or user}@127.0.0.1:{self.port}"
+        """The server and a login: of a host, or of `portal`, who may do everything."""
+        if self._passwords:
+            return f"nats://{user}:{password or user}@127.0.0.1:{self.port}"
+        login = self.logins.host if user == "host" else self.logins.portal(CONSOLE)
+        return with_credentials(self.address, login)
 
     def start(self) -> None:
         log = self.directory / "nats.log"
         self._process = subprocess.Popen(
             [str(find_binary()), "-c", str(self.directory / "nats.conf"), "-l", str(log)]
         )
+
+    def terminate(self) -> None:
+        """End the server as its supervisor would."""
+        if self._process is not None:
+            self._process.terminate()
+            self._process.wait()
 
     def kill(self) -> None:
         if self._process is not None:
@@ -74,6 +107,15 @@ class NatsServer:
 @pytest.fixture
 def nats(tmp_path: Path) -> Iterator[NatsServer]:
     server = NatsServer(tmp_path)
+    server.start()
+    yield server
+    server.kill()
+
+
+@pytest.fixture
+def nats_with_passwords(tmp_path: Path) -> Iterator[NatsServer]:
+    """A server without operator mode."""
+    server = NatsServer(tmp_path, passwords=True)
     server.start()
     yield server
     server.kill()

@@ -1,9 +1,11 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
+from bus.credentials import KeyStore, Logins
 from claytom_agent.client import Bus
 from claytom_agent.tests.conftest import REPOSITORY, NatsServer, StartHost, put_manifest, wait_until
 
@@ -40,7 +42,22 @@ def test_wrong_arguments_are_refused_with_a_sentence(arguments: tuple[str, ...],
     assert "Traceback" not in result.stderr
 
 
-def test_a_refused_login_ends_the_host_with_a_sentence(nats: NatsServer) -> None:
-    result = run("host", "--nats", nats.url("host", "wrong"))
+def test_a_refused_password_ends_the_host_with_a_sentence(nats_with_passwords: NatsServer) -> None:
+    result = run("host", "--nats", nats_with_passwords.url("host", "wrong"))
     assert result.returncode == 2
     assert "refuses the user or password" in result.stderr
+
+
+def test_a_refused_credential_ends_the_host_with_a_sentence(nats: NatsServer, tmp_path: Path) -> None:
+    foreign = Logins(KeyStore.create(tmp_path / "foreign", units=["pricing"]))
+    foreign.renew()
+    result = run("host", "--nats", nats.address, "--creds", str(foreign.host))
+    assert result.returncode == 2
+    assert f"NATS refuses the credential {foreign.host / '_host.creds'}" in result.stderr
+
+
+def test_a_missing_credential_ends_the_host_with_a_sentence(nats: NatsServer, tmp_path: Path) -> None:
+    result = run("host", "--nats", nats.address, "--creds", str(tmp_path / "nowhere"))
+    assert result.returncode == 2
+    assert "_host.creds cannot be used: No such file or directory" in result.stderr
+    assert "Traceback" not in result.stderr

@@ -70,21 +70,21 @@ async def test_cas_writes_only_over_the_revision_it_knows(portal: Bus) -> None:
     assert await portal.kv_get("CT_LEASES", "pricing.9") is None
 
 
-async def test_a_wrong_password_is_refused_at_once(nats: NatsServer) -> None:
-    with pytest.raises(LoginRefusedError):
-        await Bus.connect(nats.url("host", "wrong"), name="t", timeout_s=10)
+async def test_a_wrong_password_is_refused_at_once(nats_with_passwords: NatsServer) -> None:
+    with pytest.raises(LoginRefusedError, match="user or password"):
+        await Bus.connect(nats_with_passwords.url("host", "wrong"), name="t", timeout_s=10)
 
 
 async def test_no_server_is_a_timeout(nats: NatsServer) -> None:
     nats.kill()
     with pytest.raises(TimeoutError):
-        await Bus.connect(nats.url(), name="t", timeout_s=0.5)
+        await Bus.connect(nats.url("portal"), name="t", timeout_s=0.5)
 
 
 async def test_what_the_server_denies_reaches_the_log(
     portal: Bus, nats: NatsServer, caplog: pytest.LogCaptureFixture
 ) -> None:
-    bus = await Bus.connect(nats.url("host"), name="t", timeout_s=10)
+    bus = await Bus.connect(nats.url("host") + "/pricing.creds", name="t", timeout_s=10)
     try:
         with caplog.at_level(logging.WARNING), pytest.raises((NoAnswerError, BusError)):
             await bus.request("$JS.API.STREAM.DELETE.CT_KPI", timeout_s=0.5)

@@ -13,6 +13,7 @@ import pytest
 from claytom_agent.client import Bus, NoAnswerError
 from claytom_agent.leases import LeaseTimes
 from claytom_agent.tests.conftest import (
+    ORDER,
     NatsServer,
     Presences,
     StartHost,
@@ -93,7 +94,7 @@ async def test_a_replacement_is_live_under_its_new_generation(portal: Bus, start
     assert ["op-0031-g1", "retired"] in listed
     await put_manifest(portal, "pricing.1", 2)
     body = b'{"division": "pricing.1", "generation": 2}'
-    await portal.publish("org.claytom.pricing.command.sync", body)
+    await portal.publish("org.claytom.pricing.command.sync", body, ORDER)
     await asyncio.sleep(0.4)
     assert host.divisions["pricing.1"].agents[31].generation == 2
 
@@ -119,7 +120,7 @@ async def test_a_host_that_joins_later_steals_nothing_and_gets_what_is_drained(
     await asyncio.sleep(1.5)
     assert len(second.divisions) == 0
     body = {"divisions": ["pricing.2", "pricing.4"], "host": "h1"}
-    await portal.publish("org.claytom.pricing.command.drain", json.dumps(body).encode())
+    await portal.publish("org.claytom.pricing.command.drain", json.dumps(body).encode(), ORDER)
     await wait_until(lambda: set(second.divisions) == {"pricing.2", "pricing.4"})
     await asyncio.sleep(0.5)
     assert len(first.divisions) == 3
@@ -262,7 +263,7 @@ async def test_injected_faults_need_chaos_and_end_in_failed_state_messages(
     order = json.dumps({"fail": [agent]}).encode()
     host = await start_host("h1", chaos=True)
     await wait_until(lambda: host.status()["live"] == 21)
-    await portal.publish("org.claytom.pricing.command.config", order)
+    await portal.publish("org.claytom.pricing.command.config", order, ORDER)
     await wait_until(lambda: len(states) == 2)
     epoch = host.keeper.owned["pricing.1"].epoch
     assert [(b["agent"], b["from"], b["to"]) for _, _, b in states] == [
@@ -281,9 +282,9 @@ async def test_faults_are_not_injected_without_chaos(portal: Bus, start_host: St
     host = await start_host()
     await wait_until(lambda: host.status()["live"] == 5)
     order = json.dumps({"fail": ["org.claytom.pricing.operator.op-0031-g1"]}).encode()
-    await portal.publish("org.claytom.pricing.command.config", order)
-    await portal.publish("org.claytom.pricing.command.config", b"{not json")
-    await portal.publish("org.claytom.pricing.command.sync", b'{"division": 1}')
+    await portal.publish("org.claytom.pricing.command.config", order, ORDER)
+    await portal.publish("org.claytom.pricing.command.config", b"{not json", ORDER)
+    await portal.publish("org.claytom.pricing.command.sync", b'{"division": 1}', ORDER)
     await asyncio.sleep(0.3)
     assert host.status()["live"] == 5
 
@@ -343,7 +344,7 @@ async def test_full_presence_comes_at_acquisition_and_when_asked_and_deltas_betw
     assert presences.all[0]["full"] or presences.all[1]["full"]
     assert any(not body["full"] and body["agents"] == [] for body in presences.all)
     presences.all.clear()
-    await portal.publish("org.claytom.pricing.command.report", b'{"divisions": ["pricing.1"]}')
+    await portal.publish("org.claytom.pricing.command.report", b'{"divisions": ["pricing.1"]}', ORDER)
     await wait_until(lambda: any(body["full"] for body in presences.all), 2)
     full = next(body for body in presences.all if body["full"])
     assert full["total"] == len(full["agents"]) == 5
@@ -407,7 +408,7 @@ async def test_a_late_or_repeated_hint_changes_nothing(portal: Bus, start_host: 
     await put_manifest(portal, "pricing.1", 2, seats=PAUSED_OPERATORS)
     await wait_until(lambda: roster.counts()["paused"] == 4)
     for body in (b"{}", b'{"divisions": ["pricing.1"]}'):
-        await portal.publish("org.claytom.pricing.command.resume", body)
+        await portal.publish("org.claytom.pricing.command.resume", body, ORDER)
     await put_manifest(portal, "pricing.1", 1)
     await asyncio.sleep(0.5)
     assert roster.counts()["paused"] == 4
@@ -488,10 +489,10 @@ async def test_a_repeated_drain_does_not_hand_over_what_has_come_back(portal: Bu
     await wait_until(lambda: host.status()["live"] == 5)
     epoch = host.divisions["pricing.1"].lease.epoch
     drain = json.dumps({"divisions": ["pricing.1"], "epochs": {"pricing.1": epoch}}).encode()
-    await portal.publish("org.claytom.pricing.command.drain", drain)
+    await portal.publish("org.claytom.pricing.command.drain", drain, ORDER)
     await wait_until(lambda: "pricing.1" in host.divisions and host.divisions["pricing.1"].lease.epoch > epoch)
     second = host.divisions["pricing.1"].lease.epoch
-    await portal.publish("org.claytom.pricing.command.drain", drain)
+    await portal.publish("org.claytom.pricing.command.drain", drain, ORDER)
     await asyncio.sleep(0.5)
     assert host.divisions["pricing.1"].lease.epoch == second
 

@@ -1,42 +1,21 @@
-"""The embedded NATS server: JetStream that is on the disk before it acknowledges."""
+"""The embedded NATS server: JetStream that is on the disk before it acknowledges, logins by signed claims."""
 
 import importlib.metadata
 import json
 import shutil
 import socket
+from collections.abc import Collection
 from pathlib import Path
 
+from bus.credentials import KeyStore, Logins
+from bus.credentials.keystore import ACCOUNT
+from bus.credentials.logins import directory_of, host_directory, portal_file
+from bus.credentials.permissions import CONSOLE, FASTPATH, WEB
+from claytom_agent.login import Login, with_credentials
 from deployment.embedded.errors import EmbeddedError
 from deployment.embedded.ports import LOOPBACK
 from deployment.embedded.secrets import write_private
 from deployment.embedded.server import Server
-
-ROLES = ("director", "coordinator", "specialist", "innovator", "operator")
-HOST_KV = ("KV_CT_LEASES", "KV_CT_SEATS")
-"""Buckets that a host reads: the leases it holds and the manifests it runs."""
-
-HOST_PUBLISH = [
-    "org.claytom.*.metrics.*",
-    *(f"org.claytom.*.{role}.*" for role in ROLES),
-    "org.claytom.corporate.*.*",
-    *(f"org.claytom.*.command.{word}" for word in ("hello", "goodbye", "pull-manifest", "vote")),
-    "$KV.CT_LEASES.>",
-    "$JS.API.INFO",
-    *(f"$JS.API.STREAM.INFO.{bucket}" for bucket in HOST_KV),
-    *(f"$JS.API.STREAM.MSG.GET.{bucket}" for bucket in HOST_KV),
-    *(f"$JS.API.DIRECT.GET.{bucket}" for bucket in HOST_KV),
-    *(f"$JS.API.DIRECT.GET.{bucket}.>" for bucket in HOST_KV),
-    *(f"$JS.API.CONSUMER.CREATE.{bucket}" for bucket in HOST_KV),
-    *(f"$JS.API.CONSUMER.CREATE.{bucket}.>" for bucket in HOST_KV),
-    *(f"$JS.API.CONSUMER.INFO.{bucket}.*" for bucket in HOST_KV),
-    *(f"$JS.API.CONSUMER.DELETE.{bucket}.*" for bucket in HOST_KV),
-    "$JS.API.CONSUMER.INFO.CT_WORK.*",
-    "$JS.API.CONSUMER.MSG.NEXT.CT_WORK.*",
-    "$JS.ACK.>",
-    "$JS.FC.>",
-    "_INBOX_host.>",
-]
-HOST_SUBSCRIBE = ["org.claytom.>", "_INBOX_host.>", "$SRV.>"]
 
 CONFIGURATION = """\
 server_name: claytom-embedded
@@ -50,22 +29,7 @@ jetstream {{
   max_memory_store: 512MB
   max_file_store: 64GB
 }}
-accounts {{
-  CLAYTOM {{
-    jetstream: enabled
-    users: [
-      {{ user: portal, password: {portal} }}
-      {{ user: host, password: {host}, permissions: {{
-        publish: {{ allow: {publish} }}
-        subscribe: {{ allow: {subscribe} }}
-        allow_responses: {{ max: 1, expires: "1m" }}
-      }} }}
-    ]
-  }}
-  SYS {{ users: [ {{ user: sys, password: {sys} }} ] }}
-}}
-system_account: SYS
-"""
+{trust}"""
 
 
 def find_binary() -> Path:
@@ -88,16 +52,29 @@ def find_binary() -> Path:
 
 
 class Nats(Server):
-    """NATS with the account CLAYTOM (users portal and host) and the system account SYS (user sys)."""
+    """NATS in operator mode: it trusts one operator, who vouches for the accounts CLAYTOM and SYS.
+
+    It knows no password. The keys lie beside its data, and so do the credential files of every process.
+    """
 
     name = "nats"
     title = "NATS"
     listen: str = LOOPBACK
     """Another address lets agent hosts of other machines connect."""
+    units: Collection[str] = ()
+    """Units that get their keys before the holding is loaded; a test's."""
+
+    @property
+    def keys(self) -> Path:
+        """The key store of the installation."""
+        return self.directory.parent / "keys"
 
     def prepare(self) -> None:
-        """Write nats.conf; JetStream recovers its files itself."""
+        """Make keys and logins that are missing, write nats.conf; JetStream recovers its files itself."""
         self.directory.mkdir(mode=0o700, parents=True, exist_ok=True)
+        store = KeyStore.create(self.keys, units=self.units)
+        Logins(store).renew()
+        self._adopt_streams(store.account)
         quoted = json.dumps  # NATS reads JSON strings and lists
         write_private(
             self.directory / "nats.conf",
@@ -106,37 +83,60 @@ class Nats(Server):
                 pid_file=quoted(str(self.directory / "nats.pid")),
                 store=quoted(str(self.directory)),
                 sync_interval="always" if self.durable else '"2m"',
-                portal=quoted(self.credentials.nats_portal),
-                host=quoted(self.credentials.nats_host),
-                sys=quoted(self.credentials.nats_sys),
-                publish=quoted(HOST_PUBLISH),
-                subscribe=quoted(HOST_SUBSCRIBE),
+                trust=trust(store, self.directory / "claims"),
             ),
         )
+
+    def _adopt_streams(self, account: str) -> None:
+        """Keep the streams of an installation from before operator mode: they lie under the account's name."""
+        streams = self.directory / "jetstream"
+        before, now = streams / ACCOUNT, streams / account
+        if before.is_dir() and not now.exists():
+            before.rename(now)
 
     def command(self) -> list[str]:
         """The program and its arguments."""
         return [str(find_binary()), "-c", str(self.directory / "nats.conf")]
 
     def is_ready(self) -> bool:
-        """Whether it takes our password; the first PONG settles that, not the connection."""
-        login = {"user": "portal", "pass": self.credentials.nats_portal, "verbose": False, "pedantic": False}
+        """Whether it takes a login that our operator vouches for; the first PONG settles that."""
         try:
+            login = Login(portal_file(directory_of(self.keys), WEB)).read()
             with socket.create_connection((LOOPBACK, self.port), timeout=1) as connection:
                 lines = connection.makefile("rb")
-                lines.readline()
-                connection.sendall(f"CONNECT {json.dumps(login)}\r\nPING\r\n".encode())
+                info = json.loads(lines.readline().removeprefix(b"INFO "))
+                answer = {"jwt": login.jwt, "sig": login.sign(info["nonce"]), "verbose": False, "pedantic": False}
+                connection.sendall(f"CONNECT {json.dumps(answer)}\r\nPING\r\n".encode())
                 return lines.readline().startswith(b"PONG")
-        except OSError:
+        except (OSError, ValueError, KeyError):
             return False
 
     def urls(self) -> dict[str, str]:
-        """NATS_URL, NATS_HOST_URL and NATS_SYS_URL."""
-        passwords = {
-            "NATS_URL": ("portal", self.credentials.nats_portal),
-            "NATS_HOST_URL": ("host", self.credentials.nats_host),
-            "NATS_SYS_URL": ("sys", self.credentials.nats_sys),
-        }
+        """NATS_URL (of whoever sits at a terminal), NATS_HOST_URL, NATS_SYS_URL; and NATS_KEYS."""
         return {
-            name: f"nats://{user}:{password}@{LOOPBACK}:{self.port}" for name, (user, password) in passwords.items()
+            "NATS_URL": self.url_of(CONSOLE),
+            "NATS_HOST_URL": with_credentials(self._address, host_directory(directory_of(self.keys))),
+            "NATS_SYS_URL": self.url_of(FASTPATH),
+            "NATS_KEYS": str(self.keys),
         }
+
+    def url_of(self, kind: str) -> str:
+        """The server with the login of a process of the portal."""
+        return with_credentials(self._address, portal_file(directory_of(self.keys), kind))
+
+    @property
+    def _address(self) -> str:
+        return f"nats://{LOOPBACK}:{self.port}"
+
+
+def trust(store: KeyStore, directory: Path) -> str:
+    """The part of nats.conf that says whom to trust; `directory` is where the server keeps claims."""
+    quoted, accounts = json.dumps, store.account_jwts()
+    preload = "\n".join(f"  {key}: {quoted(jwt)}" for key, jwt in accounts.items())
+    return (
+        f"operator: {quoted(store.operator_jwt)}\n"
+        f"system_account: {store.system_account}\n"
+        # `full` takes changed claims while it runs ($SYS.REQ.CLAIMS.UPDATE), and keeps them.
+        f'resolver: {{ type: full, dir: {quoted(str(directory))}, allow_delete: false, interval: "2m" }}\n'
+        f"resolver_preload: {{\n{preload}\n}}\n"
+    )

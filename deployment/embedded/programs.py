@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from bus.credentials.logins import directory_of, portal_file
 from deployment.embedded.environment import REPOSITORY
 from deployment.embedded.ports import LOOPBACK, Reservation
 from deployment.embedded.process import spawn
@@ -15,7 +16,16 @@ PROCESSES = ("web", "live", "worker", "beat", "bus", "ingest", "host")
 """The process list; `host` may run many times."""
 
 MANAGE = (sys.executable, str(REPOSITORY / "manage.py"))
-NOT_FOR_HOSTS = ("DATABASE_", "REDIS_URL", "SECRET_KEY", "NATS_URL", "NATS_SYS_URL", "ADMIN_")
+NOT_FOR_HOSTS = (
+    "DATABASE_",
+    "REDIS_URL",
+    "SECRET_KEY",
+    "NATS_URL",
+    "NATS_CREDS",
+    "NATS_SYS_",
+    "NATS_KEYS",
+    "ADMIN_",
+)
 """Prefixes of variables that an agent host must not know: it has no database access."""
 
 
@@ -71,14 +81,20 @@ def programs(
     worker = [*celery, "worker", "--loglevel", "INFO", "--concurrency", "2", "--without-gossip", "--without-mingle"]
     for_hosts = {name: value for name, value in env.items() if not name.startswith(NOT_FOR_HOSTS)}
     host = [sys.executable, "-m", "claytom_agent", "host", *(("--chaos",) if chaos else ())]
+
+    def login(kind: str) -> dict[str, str]:
+        """The environment of a process with its own login; a NATS that is not ours has its login in the URL."""
+        keys = env.get("NATS_KEYS")
+        return {**env, "NATS_CREDS": str(portal_file(directory_of(Path(keys)), kind))} if keys else dict(env)
+
     return [
         *(Program(name, [*host, "--id", name], for_hosts, logs) for name in host_names(hosts)),
-        Program("ingest", [*MANAGE, "ingest"], {**env, "DATABASE_ROLE": "ingest"}, logs),
-        Program("bus", [*MANAGE, "bus"], env, logs),
-        Program("web", granian("wsgi", "config.wsgi:application", web.port), env, logs, web),
-        Program("worker", worker, env, logs),
-        Program("live", granian("asgi", "config.asgi:application", live.port), env, logs, live),
-        Program("beat", [*celery, "beat", "--loglevel", "INFO", "--pidfile", ""], env, logs),
+        Program("ingest", [*MANAGE, "ingest"], {**login("ingest"), "DATABASE_ROLE": "ingest"}, logs),
+        Program("bus", [*MANAGE, "bus"], login("bus"), logs),
+        Program("web", granian("wsgi", "config.wsgi:application", web.port), login("web"), logs, web),
+        Program("worker", worker, login("worker"), logs),
+        Program("live", granian("asgi", "config.asgi:application", live.port), login("web"), logs, live),
+        Program("beat", [*celery, "beat", "--loglevel", "INFO", "--pidfile", ""], login("worker"), logs),
     ]
 
 

@@ -5,6 +5,7 @@ import signal
 import subprocess
 import time
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from types import FrameType
 from typing import Protocol
@@ -80,6 +81,15 @@ class Kept:
         self.restarts = 0
 
 
+@dataclass(slots=True)
+class Chore:
+    """What is done every so many seconds, and when next."""
+
+    seconds: float
+    act: Callable[[], object]
+    due: float
+
+
 class Supervisor:
     """Restarts what dies, keeps logs bounded, stops everything on a signal."""
 
@@ -89,6 +99,7 @@ class Supervisor:
         self._kept: list[Kept] = []
         self._signal: signal.Signals | None = None
         self._logs_checked = time.monotonic()
+        self._chores: list[Chore] = []
         self.on_restart: Callable[[], None] = lambda: None
 
     def handle_signals(self) -> None:
@@ -108,6 +119,10 @@ class Supervisor:
             child.prepare()
             process = child.start()
         self._watch(kept, process)
+
+    def every(self, seconds: float, act: Callable[[], object]) -> None:
+        """Do something small again and again beside the supervision; a failure is reported and tried again."""
+        self._chores.append(Chore(seconds, act, time.monotonic() + seconds))
 
     def pids(self) -> dict[str, int]:
         """The process id of every child by name."""
@@ -157,10 +172,20 @@ class Supervisor:
                 self._look_at(kept, now)
             elif now >= kept.due:
                 self._restart(kept)
+        for chore in self._chores:
+            if now >= chore.due:
+                chore.due = now + chore.seconds
+                self._do(chore)
         if now - self._logs_checked > LOG_EVERY:
             self._logs_checked = now
             for kept in self._kept:
                 rotate(kept.child.log)
+
+    def _do(self, chore: "Chore") -> None:
+        try:
+            chore.act()
+        except (EmbeddedError, OSError, ValueError) as error:
+            self._report(f"{chore.act.__name__.strip('_')} failed, is tried again in {chore.seconds:g} s: {error}")
 
     def _look_at(self, kept: Kept, now: float) -> None:
         process = kept.child.process

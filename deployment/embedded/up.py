@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 
+from bus.credentials import KeyStore, Logins
 from deployment.embedded import environment
 from deployment.embedded.directory import DataDirectory
 from deployment.embedded.errors import EmbeddedError
@@ -28,6 +29,7 @@ from deployment.embedded.supervisor import Stopped, Supervisor, describe
 
 USERNAME = "admin"
 PROBE_EVERY = 0.5
+RENEW_EVERY = 60.0
 SAY_EVERY = 2.0
 PATIENCE = 120.0
 """Seconds without a new live agent after which the start says where to look; it goes on waiting."""
@@ -39,7 +41,7 @@ STEP = "=> "
 
 PASSED_ON = (
     *("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_OWNER_ROLE", "DATABASE_INGEST_URL", "REDIS_URL"),
-    *("NATS_URL", "NATS_HOST_URL", "NATS_SYS_URL"),
+    *("NATS_URL", "NATS_CREDS", "NATS_HOST_URL", "NATS_HOST_CREDS", "NATS_SYS_URL", "NATS_SYS_CREDS", "NATS_KEYS"),
     *("SECRET_KEY", "ALLOWED_HOSTS", "CSRF_TRUSTED_ORIGINS", "PORTAL_URL", "LIVE_URL", "BEHIND_TLS_PROXY"),
     *("AGENTS_PER_SUBSIDIARY", "CLOCK_SPEED", "KPI_RETENTION_HOURS", "METRICS_TOKEN", "DEBUG", "LOG_LEVEL"),
     *("MFA_REQUIRED", "OIDC_NAME", "OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET", "OIDC_GROUPS_CLAIM"),
@@ -92,15 +94,19 @@ class Installation:
         self._directory.ready.unlink(missing_ok=True)
         self._credentials = Credentials.load(self._directory.secrets)
         # A shell that sourced DATA_DIR/env names our own servers; they are not somebody else's.
-        self._inherited = {
-            name: value for name, value in inherited.items() if not self._credentials.appear_in(value)
-        }
+        self._inherited = {name: value for name, value in inherited.items() if not self._is_ours(name, value)}
+        if not self._inherited.get("NATS_URL"):  # logins of some other server are of no use with our own
+            self._inherited = {name: v for name, v in self._inherited.items() if not name.startswith("NATS_")}
         self._web = reserve_exactly(options.port) if options.port else reserve(DEFAULT_PORT)
         self._live = reserve(self._web.port + 1)
         self._url = f"http://localhost:{self._web.port}"
         self._stack = self._make_stack()
         self._variables: dict[str, str] = {}
         self._supervisor = Supervisor(guard=self._guard, report=self._progress)
+
+    def _is_ours(self, name: str, value: str) -> bool:
+        in_here = name.startswith("NATS_") and str(self._directory.path) in value
+        return in_here or self._credentials.appear_in(value)
 
     def _make_stack(self) -> Stack:
         return Stack(
@@ -155,6 +161,8 @@ class Installation:
         self._variables = self._make_variables()  # now that every server has its port
         environment.write(self._directory.env, self._variables)
         self._prepare()
+        if "NATS_KEYS" in self._variables:
+            self._supervisor.every(RENEW_EVERY, self._renew_logins)
         dsn = self._variables.get("DATABASE_INGEST_URL") or self._variables["DATABASE_URL"]
         watch = self._plan.watch(dsn, self._url)
         for program in self._programs():
@@ -201,6 +209,10 @@ class Installation:
             raise EmbeddedError(
                 f"Preparation failed ({describe(code)}). {program.log} ends with:\n{tail(program.log)}"
             )
+
+    def _renew_logins(self) -> None:
+        """Renew the credential files that are due; the processes read them at their next login."""
+        Logins(KeyStore.load(self._variables["NATS_KEYS"])).renew()
 
     def _programs(self) -> list[Program]:
         return self._plan.programs(

@@ -7,7 +7,15 @@ from pathlib import Path
 import pytest
 
 MARK = "CLAYTOM_TEST_MARK"
-OF_THE_TESTS = ("DATABASE_URL", "DATABASE_OWNER_URL", "DATABASE_INGEST_URL", "REDIS_URL", "NATS_URL", "DATA_DIR")
+OF_THE_TESTS = (
+    "DATABASE_URL",
+    "DATABASE_OWNER_URL",
+    "DATABASE_INGEST_URL",
+    "REDIS_URL",
+    "NATS_URL",
+    "NATS_KEYS",
+    "DATA_DIR",
+)
 
 
 def mark_environment(patch: pytest.MonkeyPatch) -> str:

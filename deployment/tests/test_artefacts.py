@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 import yaml
 
+from bus.credentials import shared_host
 from deployment.embedded import nats
 from deployment.embedded.environment import REPOSITORY
 from deployment.embedded.ports import reserve
@@ -74,7 +75,7 @@ def test_env_example_lists_every_variable() -> None:
 def test_nats_of_compose_permits_hosts_the_same() -> None:
     text = (REPOSITORY / "deploy/compose/nats.conf").read_text()
     allowed = [json.loads(found) for found in re.findall(r"allow: (\[.*?\])", text, re.DOTALL)]
-    assert allowed == [nats.HOST_PUBLISH, nats.HOST_SUBSCRIBE]
+    assert allowed == [shared_host.HOST_PUBLISH, shared_host.HOST_SUBSCRIBE]
 
 
 def test_nats_of_compose_is_a_configuration_that_nats_accepts() -> None:

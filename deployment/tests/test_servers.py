@@ -1,6 +1,7 @@
 """The embedded servers: durable, private, and back with their data after kill -9."""
 
 import asyncio
+import json
 import os
 import shutil
 import signal
@@ -11,15 +12,18 @@ import sys
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
-import nats
 import psycopg
 import pytest
 import redis as redis_client
 
+from bus.credentials import KeyStore, Logins, push
+from claytom_agent.client import Bus
 from deployment.embedded import postgres as postgres_module
 from deployment.embedded.environment import REPOSITORY
 from deployment.embedded.errors import EmbeddedError
+from deployment.embedded.nats import Nats, find_binary
 from deployment.embedded.ports import LOOPBACK, reserve, reserve_exactly
 from deployment.embedded.postgres import Postgres, choose_identity
 from deployment.embedded.process import Identity, is_alive
@@ -153,13 +157,13 @@ def test_redis_refuses_a_client_without_password(stack: Stack) -> None:
 
 async def test_jetstream_keeps_an_acknowledged_message_through_kill_9(stack: Stack) -> None:
     url = stack.urls()["NATS_URL"]
-    client = await nats.connect(url)
+    client = (await Bus.connect(url, name="test", timeout_s=10))._client
     stream = client.jetstream()
     await stream.add_stream(name="KEPT", subjects=["kept"])
     await stream.publish("kept", b"1")
     await client.close()
     kill_and_start(stack.servers["nats"])
-    client = await nats.connect(url)
+    client = (await Bus.connect(url, name="test", timeout_s=10))._client
     assert (await client.jetstream().stream_info("KEPT")).state.messages == 1
     await client.close()
 
@@ -170,13 +174,71 @@ async def test_a_host_may_not_give_commands(stack: Stack) -> None:
     async def note(error: Exception) -> None:
         refused.put_nowait(str(error).lower())
 
-    client = await nats.connect(stack.urls()["NATS_HOST_URL"], error_cb=note)
+    server = stack.servers["nats"]
+    assert isinstance(server, Nats)
+    store = KeyStore.load(server.keys)
+    store.ensure_scopes(["pricing"])
+    push(store, stack.urls()["NATS_URL"])
+    Logins(store).renew()
+    bus = await Bus.connect(stack.urls()["NATS_HOST_URL"] + "/pricing.creds", name="test", timeout_s=10)
+    client = bus._client
+    client._error_cb = note
     await client.publish("org.claytom.pricing.metrics.presence", b"{}")
     await client.publish("org.claytom.pricing.command.pause", b"{}")
     await client.flush()
     assert "org.claytom.pricing.command.pause" in await asyncio.wait_for(refused.get(), 10)
     await client.close()
     assert refused.empty()
+
+
+def test_an_installation_from_before_operator_mode_keeps_its_streams(tmp_path: Path) -> None:
+    """Its streams lie under the account's name, and operator mode looks for them under the account's key."""
+    port = reserve()
+    old = tmp_path / "old.conf"
+    directory = tmp_path / "nats"
+    directory.mkdir()
+    old.write_text(
+        f'listen: "{LOOPBACK}:{port.port}"\njetstream {{ store_dir: "{directory}", sync_interval: always }}\n'
+        "accounts { CLAYTOM { jetstream: enabled, users: [ { user: portal, password: portal } ] } }\n"
+    )
+    port.release()
+    before = subprocess.Popen([str(find_binary()), "-c", str(old), "-l", str(tmp_path / "old.log")])
+    try:
+        asyncio.run(_fill(f"nats://portal:portal@{LOOPBACK}:{port.port}"))
+    finally:
+        before.kill()
+        before.wait()
+    stack = Stack(
+        directory=tmp_path,
+        credentials=Credentials(),
+        logs=tmp_path / "logs",
+        usual_ports=False,
+        without=["postgresql", "redis"],
+    )
+    stack.start()
+    try:
+        info = asyncio.run(_state(stack.urls()["NATS_URL"]))
+    finally:
+        stack.stop()
+    assert (info["config"]["name"], info["state"]["messages"], info["state"]["last_seq"]) == ("KEPT", 20, 20)
+    assert info["state"]["consumer_count"] == 1
+
+
+async def _fill(url: str) -> None:
+    bus = await Bus.connect(url, name="test", inbox_prefix="_INBOX", timeout_s=10)
+    stream = bus._client.jetstream()
+    await stream.add_stream(name="KEPT", subjects=["kept"])
+    await stream.pull_subscribe("kept", durable="reader")
+    for number in range(20):
+        await stream.publish("kept", str(number).encode())
+    await bus.close()
+
+
+async def _state(url: str) -> dict[str, Any]:
+    bus = await Bus.connect(url, name="test", timeout_s=10)
+    info: dict[str, Any] = json.loads((await bus.request("$JS.API.STREAM.INFO.KEPT")).data)
+    await bus.close()
+    return info
 
 
 def test_nats_synchronises_before_it_acknowledges(stack: Stack) -> None:

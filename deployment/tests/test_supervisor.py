@@ -12,6 +12,7 @@ import uuid
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 import pytest
 
@@ -214,7 +215,7 @@ def test_what_is_killed_comes_back_at_the_same_place(shared: Running, name: str)
     after = shared.ready()
     assert after["servers"] == before["servers"]
     if name in after["servers"]:
-        port = int(after["servers"][name].rpartition("@")[2].partition("/")[0].rpartition(":")[2])
+        port = urlsplit(after["servers"][name]).port or 0
         wait_for(lambda: _listens(port), f"{name} listens again")
 
 

@@ -17,6 +17,7 @@ from django.db import connections
 from django.db.migrations.executor import MigrationExecutor
 
 from deployment.embedded.up import STEP
+from holding.models import Unit
 from subsidiaries.replacement.services import ensure_states
 
 HOLDING = Path("holding/data/holding.yaml")
@@ -36,6 +37,7 @@ class Command(BaseCommand):
         self._do("Database", self._migrate)
         self._do("Streams", lambda: self._call("ensure_streams"))
         self._do("Holding", lambda: self._call("load_holding", options["holding"], yes=True))
+        self._do("Credentials", lambda: self._call("ensure_credentials", *_subsidiaries()))
         self._do("Authority", lambda: self._call("load_authority"))
         self._do("Seats", self._ensure_states)
         self._do("Administrator", self._ensure_administrator)
@@ -85,6 +87,11 @@ class Command(BaseCommand):
         self._call("collectstatic", interactive=False, verbosity=0, clear=True)
         stamp.write_text(digest)
         return "collected"
+
+
+def _subsidiaries() -> list[str]:
+    """The units of the holding whose hosts speak for them, beside the parent company."""
+    return list(Unit.objects.subsidiaries().values_list("slug", flat=True))
 
 
 def sources_digest() -> str:

@@ -25,13 +25,14 @@ from django.db.models.functions import TruncMinute
 from django.utils import timezone
 from psycopg import sql
 
+from bus.credentials.permissions import INGEST
 from bus.models import Counter, QuarantinedMessage
 from claytom_agent.client import Bus, Disconnected, NoAnswerError, NobodyThereError, Outgoing
 from holding.tests.factories import make_holding
 from subsidiaries.performance import services
 from subsidiaries.performance.models import KPIS, KpiLatest, KpiMinute, KpiSample
 from subsidiaries.performance.tests.factories import SUBJECT, make_body, make_headers
-from tests.servers import SERVERS
+from tests.servers import SERVERS, login_of
 
 ROOT = Path(__file__).resolve().parents[3]
 pytestmark = pytest.mark.django_db(transaction=True)
@@ -46,7 +47,7 @@ def streams(nats_clean: str) -> str:
 
 
 def start_ingest() -> subprocess.Popen[bytes]:
-    environment = {**os.environ, "DATABASE_ROLE": "ingest"}
+    environment = {**os.environ, "DATABASE_ROLE": "ingest", "NATS_URL": login_of(INGEST)}
     return subprocess.Popen([sys.executable, str(ROOT / "manage.py"), "ingest"], cwd=ROOT, env=environment)
 
 
