@@ -14,7 +14,7 @@ from django.db import DatabaseError, InterfaceError, close_old_connections, conn
 from nats.aio.msg import Msg
 
 from audit import services as audit
-from bus import counters, feeds, pull
+from bus import counters, feeds, grants, pull
 from bus.credentials.keystore import ACCOUNT
 from bus.delivery import deliver_once, expire_once
 from bus.dispatch import Message, Responder, decode_message, responders
@@ -60,6 +60,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
         _receipt(bus, stop),
         pull.run(feeds.registered("bus"), nats_url, stop),
     ]
+    grants.attach(bus, asyncio.get_running_loop())
     system: Bus | None = None
     if system_url:
         system = await Bus.connect(system_url, name="portal:fastpath", inbox_prefix="_INBOX_sys", timeout_s=30)
@@ -69,6 +70,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
     try:
         await asyncio.gather(*parts)
     finally:
+        grants.detach()
         await bus.close()
         if system is not None:
             await system.close()

@@ -1,4 +1,4 @@
-"""Command line: `python -m claytom_agent host | ping SUBJECT | tail [SUBJECT]`."""
+"""Command line: `python -m claytom_agent host | enrol | check SUBJECT | ping SUBJECT | tail [SUBJECT]`."""
 
 import argparse
 import asyncio
@@ -13,6 +13,8 @@ from pathlib import Path
 import uvloop
 from nats.aio.msg import Msg
 
+from claytom_agent import enrolment
+from claytom_agent.check import LEVELS, CheckOptions, check_agent
 from claytom_agent.client import Bus, LoginRefusedError, NoAnswerError, NobodyThereError, event_headers, iso
 from claytom_agent.host import Host, HostFailedError, HostOptions, default_host_id
 from claytom_agent.journal import JournalBusyError
@@ -21,6 +23,11 @@ from claytom_agent.messages import ce_type
 from claytom_agent.subjects import CORPORATE, ROOT, SubjectError, check_host_id, check_subsidiary, parse_address
 
 log = logging.getLogger("claytom_agent")
+
+
+def check_main() -> int:
+    """Run `claytom-check SUBJECT`, which is `python -m claytom_agent check SUBJECT`."""
+    return main(["check", *sys.argv[1:]])
 
 
 def main(argv: list[str] | None = None) -> int:
@@ -71,6 +78,20 @@ def _parser() -> argparse.ArgumentParser:
         help="where hosts of this machine keep what the portal has not received yet (default %(default)s)",
     )
     host.set_defaults(command=_host)
+    check = commands.add_parser("check", parents=[shared], help="say whether an agent conforms, and what is amiss")
+    check.add_argument("subject", help="the agent's address, org.claytom.<subsidiary>.<role>.<agentId>")
+    check.add_argument("--level", default="L1", choices=LEVELS, help="up to which level (default L1)")
+    check.add_argument("--kpi-interval", type=float, default=60.0, metavar="S", help="of the agent (default 60)")
+    check.add_argument("--presence-interval", type=float, default=5.0, metavar="S", help="of it (default 5)")
+    check.add_argument("--work-timeout", type=float, default=30.0, metavar="S", help="for an item (default 30)")
+    check.add_argument("--inbox", default="_INBOX_host", help="prefix of the inbox that the credential may use")
+    check.set_defaults(command=_check)
+    enrol = commands.add_parser("enrol", help="exchange a one-time token for the login of an agent")
+    enrol.add_argument("--portal", required=True, help="address of the portal, https://…")
+    enrol.add_argument("--token", required=True, help="one-time token")
+    enrol.add_argument("--out", type=Path, default=Path("agent.env"), help="file for the agent's environment")
+    enrol.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    enrol.set_defaults(command=_enrol, nats="none")
     ping = commands.add_parser("ping", parents=[shared], help="ask an agent for its state")
     ping.add_argument("subject")
     ping.set_defaults(command=_ping)
@@ -113,6 +134,28 @@ def _on_signals(stop: Callable[[], None]) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop)
+
+
+async def _check(options: argparse.Namespace) -> int:
+    times = CheckOptions(options.kpi_interval, options.presence_interval, options.work_timeout, options.inbox)
+    report = await check_agent(options.subject, options.nats, options.level, times)
+    sys.stdout.write(report.table())
+    return 0 if report.conforms(options.level) else 1
+
+
+async def _enrol(options: argparse.Namespace) -> int:
+    """Keep the login beside the environment file, under the same name with `.creds`."""
+    try:
+        login = enrolment.enrol(options.portal, options.token, options.out.with_suffix(".creds"))
+    except enrolment.EnrolmentError as error:
+        log.error("%s", error)  # noqa: TRY400 - the sentence says it all
+        return 1
+    lines = (f"CLAYTOM_SUBJECT={login.subject}", f"NATS_URL='{login.url}'", f"CLAYTOM_PORTAL={options.portal}")
+    options.out.write_text("\n".join(lines) + "\n")
+    sys.stdout.write(
+        f"{login.subject}: login in {options.out.with_suffix('.creds')}, environment in {options.out}\n"
+    )
+    return 0
 
 
 async def _ping(options: argparse.Namespace) -> int:

@@ -312,11 +312,16 @@ class Bus:
         version = self._client.connected_server_version
         return version.major, version.minor
 
-    async def publish(self, subject: str, body: bytes, headers: Headers | None = None) -> None:
-        """Publish without acknowledgement; raise `Disconnected` when the line is down."""
+    async def publish(self, subject: str, body: bytes, headers: Headers | None = None, *, reply: str = "") -> None:
+        """Publish without acknowledgement; raise `Disconnected` when the line is down.
+
+        Answers, if any are wanted, go to the subject `reply`.
+        """
         self._require_line()
         try:
-            await self._client.publish(subject, body, headers=dict(headers) if headers is not None else None)
+            await self._client.publish(
+                subject, body, reply=reply, headers=dict(headers) if headers is not None else None
+            )
         except (nats.errors.ConnectionClosedError, nats.errors.OutboundBufferLimitError) as error:
             raise Disconnected(str(error)) from error
         _heed_cancellation()

@@ -145,6 +145,10 @@ class Division:
         """Whether the manifest lists this seat."""
         return self.manifest is not None and covers(self.manifest, ordinal)
 
+    def leaves_alone(self, ordinal: int) -> bool:
+        """Whether the manifest says that the seat is of the division, and its agent no host's to run."""
+        return self.manifest is not None and ordinal in self.manifest.external
+
     # -- the run --------------------------------------------------------------------------------------------
 
     async def _run(self) -> None:

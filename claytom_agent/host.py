@@ -357,6 +357,8 @@ class Host:
         except SubjectError:
             return None
         mine = [d for d in self.divisions.values() if d.key.unit == unit and d.acting()]
+        if any(division.leaves_alone(wanted.ordinal) for division in mine):
+            return None  # its agent has a connection of its own, and answers there
         for division in mine:
             if division.covers(wanted.ordinal):
                 agent = division.agents.get(wanted.ordinal)

@@ -69,6 +69,8 @@ class Manifest(msgspec.Struct, frozen=True):
     seats: list[SeatGroup]
     generations: dict[str, Generation] = {}
     desired: dict[str, Desired] = {}
+    external: list[int] = []
+    """Ordinals of the division's seats whose agents have a connection of their own: not for a host to run."""
     settings: Settings = Settings()
 
 

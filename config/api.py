@@ -27,6 +27,7 @@ from iam.authority.api import (
 )
 from portal.api import AsyncApiView, MessageSchemaView, NotFoundView, OverviewView
 from portal.api_quarantine import QuarantineViewSet, SuspectViewSet
+from subsidiaries.enrolment.api import CredentialsView, EnrolmentViewSet, EnrolView
 from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, FencedHostViewSet, ReplacementViewSet
@@ -41,6 +42,7 @@ class SchemaView(SpectacularJSONAPIView):
 router = SimpleRouter()
 router.register("units", UnitViewSet, basename="unit")
 router.register("seats", SeatViewSet, basename="seat")
+router.register("agents/enrolments", EnrolmentViewSet, basename="enrolment")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
@@ -76,6 +78,8 @@ urlpatterns = [
     path("schemas/<str:name>.json", MessageSchemaView.as_view(), name="message-schema"),
     path("v1/overview/", OverviewView.as_view(), name="overview-api"),
     path("v1/authority/matrix/", MatrixView.as_view(), name="matrix-api"),
+    path("v1/agents/enrol/", EnrolView.as_view(), name="enrol-api"),
+    path("v1/agents/credentials/", CredentialsView.as_view(), name="agent-credentials"),
     path("v1/", include(router.urls)),
     re_path(r"^", NotFoundView.as_view(), name="api-not-found"),
 ]

@@ -71,6 +71,7 @@ INSTALLED_APPS = [
     "portal",
     "deployment",
     "subsidiaries.escalations",
+    "subsidiaries.enrolment",
     "subsidiaries.commands",
     "subsidiaries.replacement",
     "subsidiaries.performance",
@@ -193,6 +194,7 @@ CACHES = {"default": {"BACKEND": "django.core.cache.backends.redis.RedisCache", 
 NATS_URL = with_credentials(env("NATS_URL"), env("NATS_CREDS"))
 NATS_SYS_URL = with_credentials(env("NATS_SYS_URL"), env("NATS_SYS_CREDS"))
 NATS_KEYS = env("NATS_KEYS")
+NATS_PUBLIC_URL = env("NATS_PUBLIC_URL")  # where agents of other machines find NATS; empty: as NATS_URL
 
 # --- tasks (reliability.md, facts 6 and 7: what a killed worker held runs again within seconds) -----------
 CELERY_BROKER_URL = REDIS_URL
@@ -220,6 +222,11 @@ CELERY_BEAT_SCHEDULE = {
     },
     "escalations": {
         "task": "subsidiaries.escalations.tasks.escalations_tick",
+        "schedule": 10.0,
+        "options": {"expires": 10},
+    },
+    "enrolment": {
+        "task": "subsidiaries.enrolment.tasks.enrolment_tick",
         "schedule": 10.0,
         "options": {"expires": 10},
     },

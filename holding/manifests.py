@@ -94,6 +94,7 @@ def _manifest(division: Division, contents: "_Contents") -> dict[str, Any]:
         "seats": contents.groups,
         "generations": contents.generations,
         "desired": contents.desired,
+        "external": contents.external,
         "settings": settings_of(division),
     }
 
@@ -108,6 +109,8 @@ class _Contents:
     groups: list[dict[str, Any]] = field(default_factory=list)
     generations: dict[str, int] = field(default_factory=dict)
     desired: dict[str, str] = field(default_factory=dict)
+    external: list[int] = field(default_factory=list)
+    """Ordinals of the seats that no host runs, nor answers for."""
     wanted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STRICTNESS, 0))
 
     @property
@@ -126,7 +129,7 @@ RANGES = """
 select division_id, role_id, min(ordinal), max(ordinal)
 from (select division_id, role_id, ordinal,
              ordinal - row_number() over (partition by division_id, role_id order by ordinal) as run
-      from holding_seat where division_id = any(%s) and role_id is not null) seat
+      from holding_seat where division_id = any(%s) and role_id is not null and not external) seat
 group by division_id, role_id, run
 order by 1, 3
 """
@@ -160,6 +163,9 @@ def _contents(division_ids: Sequence[int]) -> dict[int, _Contents]:
         groups[0]["duties"][code] = duty
         contents[division].wanted[groups[0].get("desired", RUN)] += 1
     _add_exceptions(contents, division_ids, orders)
+    given = Seat.objects.filter(division_id__in=division_ids, external=True).order_by("ordinal")
+    for division, ordinal in given.values_list("division_id", "ordinal"):
+        contents[division].external.append(ordinal)
     return contents
 
 
@@ -207,7 +213,7 @@ def _add_exceptions(
         for division in division_ids
         if (found := [order for order in orders.get(division, ()) if not _is_whole(order)])
     }
-    seats = Seat.objects.filter(division_id__in=parted).order_by("division_id", "ordinal")
+    seats = Seat.objects.filter(division_id__in=parted, external=False).order_by("division_id", "ordinal")
     for pk, division, role, ordinal, code in seats.values_list("id", "division_id", "role_id", "ordinal", "code"):
         named = [order for order in parted[division] if order.covers(role_id=role, seat_id=pk, ordinal=ordinal)]
         whole = [order for order in orders[division] if _is_whole(order) and order.role_id in (None, role)]
@@ -219,7 +225,7 @@ def _add_exceptions(
 
 
 def _add_generations(contents: dict[int, _Contents], division_ids: Sequence[int]) -> None:
-    seats = Seat.objects.filter(division_id__in=division_ids).exclude(generation=1)
+    seats = Seat.objects.filter(division_id__in=division_ids, external=False).exclude(generation=1)
     rows = seats.order_by("division_id", "ordinal").values_list(
         "division_id", "role_id", "ordinal", "code", "generation"
     )

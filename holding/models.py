@@ -336,6 +336,8 @@ class Seat(models.Model):
         "self", verbose_name=_("reports to"), null=True, on_delete=models.PROTECT, related_name="reports"
     )
     generation = models.PositiveIntegerField(_("generation"), default=1)
+    # Held by an agent with a connection of its own: no host runs it, and ARP does not replace it.
+    external = models.BooleanField(_("external"), db_default=False, default=False)
 
     objects = ScopedManager.from_queryset(SeatQuerySet)()
 
@@ -356,6 +358,7 @@ class Seat(models.Model):
         indexes = [
             models.Index(fields=["unit", "role", "ordinal"], name="seat_of_role"),
             models.Index(fields=["body"], name="seat_of_body", condition=Q(body__isnull=False)),
+            models.Index(fields=["unit"], name="seat_external", condition=Q(external=True)),
         ]
 
     def __str__(self) -> str:

@@ -211,6 +211,32 @@ def appoint(
     return appointments
 
 
+def give_out(*, seat: Seat, actor: str, reason: str, correlation_id: str = "") -> Appointment:
+    """Give a seat to an agent with a connection of its own, as its next generation; the hosted one is dismissed.
+
+    Runs in the caller's transaction, with `seat` locked. The manifest that goes out leaves the seat to no host.
+    """
+    return _hand_over(seat, external=True, actor=actor, reason=reason, correlation_id=correlation_id)
+
+
+def take_back(*, seat: Seat, actor: str, reason: str, correlation_id: str = "") -> Appointment:
+    """Give a seat back to the hosts, under its next generation; as `give_out`."""
+    return _hand_over(seat, external=False, actor=actor, reason=reason, correlation_id=correlation_id)
+
+
+def _hand_over(seat: Seat, *, external: bool, actor: str, reason: str, correlation_id: str) -> Appointment:
+    seat.external = external
+    seat.save(update_fields=["external"])  # before the manifest is written, which reads it
+    done = appoint(
+        seats=[(seat.pk, seat.generation)],
+        actor=actor,
+        reason=reason,
+        correlation_id=correlation_id,
+        vacant=True,
+    )
+    return done[0]
+
+
 def _successor(seat: Seat, blueprints: dict[str, BlueprintVersion], *, at: datetime) -> Agent:
     seat.generation += 1
     holder = seat.role or seat.body

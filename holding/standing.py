@@ -69,7 +69,8 @@ def configure(*, division_ids: Collection[int], settings: Mapping[str, float], v
 
 def vacate(*, division_ids: Iterable[int], at: datetime) -> list[int]:
     """End the agents in office of the seats that an order wants vacant; return the seats."""
-    wanted = Seat.objects.with_desired().filter(division_id__in=list(division_ids), desired=Seat.Desired.RETIRED)
+    hosted = Seat.objects.filter(division_id__in=list(division_ids), external=False)
+    wanted = hosted.with_desired().filter(desired=Seat.Desired.RETIRED)
     leaving = Agent.objects.in_office().filter(seat_id__in=wanted.values("pk"))
     seats = sorted(leaving.select_for_update(of=("self",)).values_list("seat_id", flat=True))
     Agent.objects.in_office().filter(seat_id__in=seats).update(retired_at=at)

@@ -44,6 +44,10 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "take-escalation": _post("escalations.decide"),
     "assign-escalation": _post("escalations.decide"),
     "resolve-escalation": _post("escalations.decide"),
+    "enrol": "units.view",
+    "offer-seat": _form("agents.enrol"),
+    "enrolment": "units.view",
+    "withdraw-enrolment": _post("agents.enrol"),
     "export-agents": "exports.create",
     "ask-export": _post("approvals.request"),
     # pages about access: to look, one must see people; who grants, reviews or decides holds that as well
@@ -132,6 +136,11 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "seat-detail": "units.view",
     "agent-list": "units.view",
     "agent-detail": "units.view",
+    "enrol-api": _post("agents.enrol"),
+    "agent-credentials": _post(OPEN),  # what opens is the token, or the proof of a key
+    "enrolment-list": "units.view",
+    "enrolment-detail": {"GET": "units.view"},
+    "enrolment-withdraw": _post("agents.enrol"),
     "replacement-list": "units.view",
     "replacement-detail": "units.view",
     "fenced-host-list": "units.view",
@@ -287,6 +296,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
     **{
         f"{app}.{model}": ("units.view", CLOSED)
         for app, models in {
+            "enrolment": ("enrolment",),
             "holding": (
                 "holding", "sector", "unit", "body", "role", "division", "blueprint", "blueprintversion", "seat",
                 "agent", "incumbency", "mandate", "architecture",

@@ -20,6 +20,7 @@ from holding.scope import VIEW
 from iam.access.models import AccessReview, EmergencyAccess, Invitation
 from iam.authority.models import Appointment, Delegation, Interest, Substitution
 from portal.agents import address
+from subsidiaries.enrolment.models import Enrolment
 from subsidiaries.escalations.models import Escalation
 from tests.access_rules import CLOSED, KEPT, LISTS, ROUTES, SEEN, Rule
 from tests.planted import Planted
@@ -83,6 +84,14 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
         *({"identity": agent.pk} for agent in planted[slug].agents),
         *({"identity": agent.subject} for agent in planted[slug].agents),
     ],
+    **dict.fromkeys(
+        ("enrolment", "withdraw-enrolment"),
+        lambda planted, slug: [{"number": one.pk} for one in Enrolment.objects.filter(unit=planted[slug].unit)],
+    ),
+    **dict.fromkeys(
+        ("enrolment-detail", "enrolment-withdraw"),
+        lambda planted, slug: [{"pk": one.pk} for one in Enrolment.objects.filter(unit=planted[slug].unit)],
+    ),
     "replacement-detail": lambda planted, slug: [
         {"pk": pk} for pk in planted[slug].unit.replacement_set.values_list("pk", flat=True)
     ],
@@ -251,6 +260,7 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "overview": ("sort",),
     "palette": ("q",),
     "agents": ("unit", "role", "state", "q", "after", "before"),
+    "enrol": ("after", "before"),
     "replacements": ("unit", "reason", "after", "before"),
     "activity": ("kind", "before"),
     "escalations": ("unit", "state", "severity", "matter", "after", "before"),

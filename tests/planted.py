@@ -34,6 +34,7 @@ from iam.authority import matrix
 from iam.authority import services as authority
 from iam.authority.models import Approval, Decision, Interest
 from portal.tests.factories import make_replacements
+from subsidiaries.enrolment.models import Enrolment
 from subsidiaries.escalations import services as escalations
 from subsidiaries.escalations.models import Escalation, Step
 from subsidiaries.performance.models import KPIS, KpiCoverage, KpiLatest, KpiMinute, KpiSample
@@ -245,6 +246,15 @@ def _happen(marked: Marked) -> None:
         division=division, epoch=marked.number, host=f"zqhost-{marked.slug}", standing="superseded", first_at=now,
         last_at=now, messages=1, sent={"kpi.sample": 1},
     )  # fmt: skip
+    Enrolment.objects.create(
+        unit=marked.unit,
+        seat=marked.seats[0],
+        digest=f"{marked.number:064}",
+        actor="zq",
+        reason=detail,
+        created_at=now,
+        expires_at=now + timedelta(hours=1),
+    )
     if not marked.parent:
         make_replacements(marked.slug, count=REPLACED)
         Replacement.objects.filter(unit=marked.unit).update(detail=f"zqcause-{marked.slug}")

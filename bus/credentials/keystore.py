@@ -149,20 +149,31 @@ class KeyStore:
 
     # -- minting --------------------------------------------------------------------------------------------
 
-    def mint(self, kind: str, *, unit: str = "", name: str = "", role: str = "", ttl: float = LIFE_S) -> Credential:
+    def mint(
+        self,
+        kind: str,
+        *,
+        unit: str = "",
+        name: str = "",
+        role: str = "",
+        ttl: float = LIFE_S,
+        public_key: str = "",
+    ) -> Credential:
         """Make a login of a kind: `unit` (a host's line), `host`, `agent`, or a process of the portal.
 
-        `name` tells one bearer from another of the same kind; `ttl` is in seconds. Raises `CredentialsError`
-        when there is no key of that scope, and ValueError for a time that is not positive or too long.
+        `name` tells one bearer from another of the same kind; `ttl` is in seconds. With `public_key` it is for
+        a key whose seed the bearer keeps to itself, and has none. Raises `CredentialsError` when there is no key of
+        that scope, and ValueError for a time that is not positive or too long.
         """
         if not 0 < ttl <= LONGEST_S:
             raise ValueError(f"a login lives from 1 second to {LONGEST_S // 86_400} days, not {ttl:g} s")
         scope = f"{kind}.{unit}" if kind in (UNIT, AGENT) else kind
         signing = self._read_seed(f"signing/{scope}")
-        key = KeyPair.generate(Kind.USER)
+        key = None if public_key else KeyPair.generate(Kind.USER)
+        bearer = check_public_key(public_key, Kind.USER) if key is None else key.public_key
         now = int(time.time())
         body = claims.user_claims(
-            key=key.public_key,
+            key=bearer,
             account=self.system_account if kind in SYSTEM_KINDS else self.account,
             name=name or unit or kind,
             tags={"kind": kind, "unit": unit, "role": role},
@@ -171,14 +182,14 @@ class KeyStore:
         )
         return Credential(
             jwt=claims.sign(body, signing),
-            seed=key.seed,
-            public_key=key.public_key,
+            seed="" if key is None else key.seed,
+            public_key=bearer,
             expires_at=datetime.fromtimestamp(body["exp"], UTC),
             kind=kind,
             inbox_prefix=inbox_prefix(kind, unit, role, str(body["name"])),
         )
 
-    def issue_agent(self, subject: str, ttl: float = LIFE_S) -> Credential:
+    def issue_agent(self, subject: str, ttl: float = LIFE_S, *, public_key: str = "") -> Credential:
         """Make the login of one external agent, named by its full subject, limited to what is its own.
 
         Raises `SubjectError` for what is no address, `CredentialsError` for a unit without a key.
@@ -188,7 +199,7 @@ class KeyStore:
             unit, role, name = address.subsidiary, address.role, str(address.id)
         else:
             unit, role, name = CORPORATE, address.body, address.seat
-        return self.mint(AGENT, unit=unit, name=name, role=role, ttl=ttl)
+        return self.mint(AGENT, unit=unit, name=name, role=role, ttl=ttl, public_key=public_key)
 
     # -- taking back ----------------------------------------------------------------------------------------
 

@@ -22,6 +22,7 @@ class Permission:
 
 PERMISSIONS: Final[Mapping[str, Permission]] = {
     "units.view": Permission(_("see units: staffing, agents, KPIs, replacements")),
+    "agents.enrol": Permission(_("bring agents of one's own: give seats to them, and take them back")),
     "staffing.manage": Permission(_("change the rules of replacement"), wide=True),
     "commands.pause": Permission(_("pause and resume agents, ask hosts for a full report")),
     "commands.issue": Permission(_("retire agents, hand divisions over, set what hosts go by")),

@@ -102,6 +102,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         "unit": "organisation",
         "agent": "agents",
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
+        **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),
         **dict.fromkeys(("quarantined", "quarantine-replay", "quarantine-discard"), "quarantine"),

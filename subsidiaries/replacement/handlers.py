@@ -1,7 +1,6 @@
 """What hosts tell ARP: presence (a feed of the ingest), state changes, hello and goodbye."""
 
 from collections.abc import Mapping, Sequence
-from typing import Final
 
 from django.db import transaction
 from msgspec import UnsetType
@@ -12,13 +11,7 @@ from bus.feeds import Feed, Raw, register
 from bus.fencing import on_fenced
 from bus.services import Rejected, quarantine
 from claytom_agent.messages import AgentState, Goodbye, Hello, Presence
-from subsidiaries.replacement import fencing, observing, services
-
-NOT_ENROLLED: Final = {
-    "code": "not-enrolled",
-    "reason": "no seat is given to agents that come alone",
-    "retry_after_s": 60,
-}
+from subsidiaries.replacement import fencing, observing, services, singles
 
 _roster = observing.Roster()  # one per process: seats are permanent
 
@@ -27,14 +20,24 @@ def take_presence(raws: Sequence[Raw]) -> None:
     """Apply a batch of presence reports."""
     decoded = [decode_message(raw) for raw in raws]
     rejected = [item for item in decoded if isinstance(item, Rejected)]
-    reports = [item.body for item in decoded if not isinstance(item, Rejected) and isinstance(item.body, Presence)]
+    told = [item for item in decoded if not isinstance(item, Rejected) and isinstance(item.body, Presence)]
+    alone = [item for item in told if _is_single(item)]
+    reports = [item.body for item in told if isinstance(item.body, Presence) and not _is_single(item)]
     if rejected:
         with transaction.atomic():
             quarantine(rejected=rejected)
+    if alone:
+        singles.door().observe(alone)
     outcome = observing.observe(reports=reports, roster=_roster)
     counters.add("claytom_presence_total", outcome.taken)
     counters.add("claytom_presence_stale_total", outcome.stale)
     counters.add("claytom_presence_unknown_division_total", outcome.unknown)
+
+
+def _is_single(message: Message) -> bool:
+    """Whether it is the presence of an agent with a connection of its own."""
+    body = message.body
+    return isinstance(body, Presence) and body.division.partition(".")[2].startswith(singles.MARK)
 
 
 register(Feed(stream="CT_PRESENCE", consumer="portal-presence", handle=take_presence, batch=400))
@@ -56,20 +59,20 @@ def take_states(messages: Sequence[Message]) -> None:
 
 @responder("hello")
 def welcome(message: Message) -> Mapping[str, object]:
-    """Answer a host that has taken a division. Single agents have no seat to come to yet."""
+    """Answer a host that has taken a division, or an agent that comes alone."""
     body = message.body
     assert isinstance(body, Hello)  # noqa: S101 - the dispatcher decodes by type
     if isinstance(body.shard, UnsetType):
-        return NOT_ENROLLED
+        return singles.door().welcome(message)
     return services.welcome(division=body.shard.division, host=body.host, epoch=body.epoch)
 
 
 @responder("goodbye")
 def farewell(message: Message) -> Mapping[str, object]:
-    """Note that a host has given a division back."""
+    """Note that a host has given a division back, or that an agent leaves."""
     body = message.body
     assert isinstance(body, Goodbye)  # noqa: S101 - the dispatcher decodes by type
     if isinstance(body.shard, UnsetType):
-        return NOT_ENROLLED
+        return singles.door().farewell(message)
     services.farewell(division=body.shard.division, epoch=body.epoch)
     return {"ok": True}

@@ -104,6 +104,15 @@ def note_incidents(
     close_incidents(unit=unit, kinds=watched - set(wanted))
 
 
+def note_external(unit: Unit, silent: int) -> None:
+    """Open or close the unit's incident about silent external agents: ARP does not replace what is not its own."""
+    if not silent:
+        close_incidents(unit=unit, kinds=[Incident.Kind.EXTERNAL])
+        return
+    detail = f"{silent} external agents are silent; their owners must start them, or withdraw them"
+    open_incident(unit=unit, kind=Incident.Kind.EXTERNAL, detail=detail, deficit=silent)
+
+
 def note_floor(unit: Unit, live: int, now: datetime, *, settled: bool) -> None:
     """Keep the service level of the floor. A unit that was never full is being staffed, not below its floor."""
     floor = UnitFloor.objects.select_for_update().get(unit=unit)

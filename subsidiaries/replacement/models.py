@@ -287,6 +287,7 @@ class Incident(models.Model):
         MASS_SILENCE = "mass-silence", _("most agents fell silent: replacement stopped")
         CAPACITY = "capacity", _("no host takes the division")
         CAP = "cap", _("daily cap of replacements reached")
+        EXTERNAL = "external", _("external agents are silent")
 
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     kind = models.CharField(_("kind"), max_length=14, choices=Kind)

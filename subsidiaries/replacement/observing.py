@@ -271,7 +271,9 @@ def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Sequence[int], n
                 update replacement_seatstate
                 set missed = least(missed + 1, 100), state = 'unknown',
                     since = case when state <> 'unknown' then %s else since end
-                where seat_id = any(%s) and state <> 'retired' returning seat_id, division_id
+                where seat_id = any(%s) and state <> 'retired'
+                  and not exists (select from holding_seat seat where seat.id = seat_id and seat.external)
+                returning seat_id, division_id
                 """,
                 [now, sorted(missed)],
             )
@@ -362,6 +364,25 @@ def note_staffed(*, seats: Mapping[int, int]) -> None:
         state.generation, state.state = seats[state.pk], SeatState.State.STARTING
         state.since, state.missed, state.done = now, 0, 0
     SeatState.objects.bulk_update(states, ["generation", "state", "since", "missed", "done"], batch_size=2000)
+
+
+def note_singles(*, told: Mapping[int, tuple[int, str, int]], now: datetime) -> None:
+    """Apply what agents with a connection of their own say: generation, state and items done, by seat."""
+    divisions = SeatState.objects.filter(pk__in=told).values_list("division_id", flat=True)
+    lock_divisions(division_ids=set(divisions))
+    touched = _apply([(seat, *row) for seat, row in told.items()], [], now)
+    if touched:
+        recount(division_ids=touched.values())
+
+
+def note_silent(*, seat_ids: Iterable[int], now: datetime) -> None:
+    """Note that external seats were not heard of: unknown is never live."""
+    changed = SeatState.objects.filter(pk__in=sorted(seat_ids)).exclude(state=SeatState.State.UNKNOWN)
+    divisions = sorted(set(changed.values_list("division_id", flat=True)))
+    if divisions:
+        lock_divisions(division_ids=divisions)
+        changed.update(state=SeatState.State.UNKNOWN, since=now)
+        recount(division_ids=divisions)
 
 
 def vacant_seats(*, division_ids: Iterable[int]) -> int:

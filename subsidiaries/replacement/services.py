@@ -19,8 +19,8 @@ from bus.fencing import Fenced
 from bus.leases import BOOK, Claim, Standing
 from holding import clock
 from holding import services as holding
-from holding.models import Agent, Unit
-from subsidiaries.replacement import caps, incidents, observing
+from holding.models import Agent, Seat, Unit
+from subsidiaries.replacement import caps, incidents, observing, singles
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
@@ -34,6 +34,7 @@ from subsidiaries.replacement.models import (
 ensure_states = observing.ensure_states
 after_reports = observing.after_reports
 note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
+note_singles, note_silent = observing.note_singles, observing.note_silent
 ACTOR = incidents.ACTOR
 LOCK_SPACE = 0x61727000  # "arp\0": with the unit's id, one cycle per unit
 MISSED_TWICE = 2
@@ -94,10 +95,13 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     done = replace(unit=row, cases=allowed, actor=actor)
     _ask_reports(row, heard, now)
     _hint_laggards(heard, now)
+    silent_alone = singles.door().silent(row.pk, now)
+    observing.note_silent(seat_ids=silent_alone, now=now)
     seats, live = Census.objects.by_unit(now).get(row.pk, (0, 0))
     vacant = observing.vacant_seats(division_ids=[state.division_id for state in divisions])
     if settled:
         incidents.note_incidents(row, divisions, heard, silent, rule, now)
+        incidents.note_external(row, len(silent_alone))
     incidents.note_floor(row, live + vacant, now, settled=settled)
     skipped = "" if since else "no presence is being received"
     return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped)
@@ -108,6 +112,7 @@ def _cases(heard: Sequence[DivisionState]) -> list[Case]:
     amiss = (
         SeatState.objects.filter(division_id__in=[state.division_id for state in heard])
         .exclude(state__in=["idle", "busy", "paused", "retired"])
+        .exclude(seat__external=True)
         .values_list("seat_id", "generation", "state", "missed", "since")
         .order_by("seat_id")
     )
@@ -237,6 +242,27 @@ def _replace_message(unit: Unit, item: holding.Appointment, case: Case) -> bus.M
 
 
 @transaction.atomic
+def give_out(*, seat: Seat, actor: str, reason: str, correlation_id: str) -> Agent:
+    """Give a seat to an agent with a connection of its own; return it. The hosted one is dismissed by its host.
+
+    The caller has locked the seat. It is no replacement: nothing was lost.
+    """
+    return _moved(holding.give_out(seat=seat, actor=actor, reason=reason, correlation_id=correlation_id))
+
+
+@transaction.atomic
+def take_back(*, seat: Seat, actor: str, reason: str, correlation_id: str) -> Agent:
+    """Give a seat back to the hosts, under its next generation; return the new hosted agent."""
+    return _moved(holding.take_back(seat=seat, actor=actor, reason=reason, correlation_id=correlation_id))
+
+
+def _moved(item: holding.Appointment) -> Agent:
+    observing.note_staffed(seats={item.seat.pk: item.new.generation})
+    observing.recount(division_ids=[item.seat.division_id])
+    return item.new
+
+
+@transaction.atomic
 def replace_reported(*, reports: Sequence[observing.StateReport]) -> int:
     """Note the states that hosts report, and replace at once what failed; return how many."""
     units = Unit.objects.filter(slug__in={report.body.agent.split(".")[2] for report in reports})
@@ -259,7 +285,7 @@ def replace_failed(*, seats: dict[str, list[int]]) -> int:
     done = 0
     for slug, seat_ids in sorted(seats.items()):
         unit = Unit.objects.get(slug=slug)
-        states = SeatState.objects.filter(pk__in=seat_ids, state=SeatState.State.FAILED)
+        states = SeatState.objects.filter(pk__in=seat_ids, state=SeatState.State.FAILED, seat__external=False)
         cases = [
             Case(state.seat_id, state.generation, Replacement.Reason.FAILED, state.since or timezone.now())
             for state in states

@@ -1,0 +1,1 @@
+"""Agents that people bring: seats given out against a token, and who speaks from them."""
