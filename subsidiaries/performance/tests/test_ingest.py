@@ -16,7 +16,6 @@ from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
-import nats
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -248,22 +247,22 @@ def test_a_full_disk_costs_only_time(streams: str, postgres_superuser_dsn: str, 
         assert count() == stored
         assert asyncio.run(consumer_of_kpis(streams))["ack_floor"] == consumer["ack_floor"]
         assert process.poll() is None
-        said = [line for line in log.read_text().splitlines() if "waits for the database" in line]
+        said = [line for line in log.read_text().splitlines() if f"{FEED.consumer} waits: " in line]
         assert len(said) == 1, "an outage is told once"
         assert "No space left on device" in log.read_text()
         assert "Free space on the disk of PostgreSQL" in log.read_text()
         disk.free()
         until(lambda: count() >= 5_000)
         assert_each_once(5_000)
-    assert "the database takes batches again" in log.read_text()
+    assert f"{FEED.consumer} goes on" in log.read_text()
 
 
 async def consumer_of_kpis(url: str) -> dict[str, Any]:
     """What the server says of the ingest's consumer."""
-    client = await nats.connect(url)
+    bus = await Bus.connect(url, name="test", timeout_s=10)
     try:
-        reply = await client.request(f"$JS.API.CONSUMER.INFO.CT_KPI.{FEED.consumer}", timeout=10)
+        reply = await bus.request(f"$JS.API.CONSUMER.INFO.CT_KPI.{FEED.consumer}", timeout_s=10)
         found: dict[str, Any] = json.loads(reply.data)
         return found
     finally:
-        await client.close()
+        await bus.close()
