@@ -42,7 +42,7 @@ class Fenced:
         return self.verdict.current
 
 
-Listener = Callable[[Sequence[Fenced]], None]
+Listener = Callable[[Sequence[Fenced]], object]
 _listeners: list[Listener] = []
 
 

@@ -9,7 +9,7 @@ from enum import IntEnum
 import msgspec
 
 from claytom_agent.client import Outgoing
-from claytom_agent.journal import Place
+from claytom_agent.journal import Journal, Place
 
 Build = Callable[[int], Outgoing]
 """Makes the message that gets the given number."""
@@ -135,3 +135,43 @@ def merge(ranges: Iterable[Range]) -> list[Range]:
         else:
             merged.append((first, last))
     return merged
+
+
+@dataclass(frozen=True, slots=True)
+class Left:
+    """Messages that a run of a host has left in its journal without a receipt."""
+
+    key: Key
+    first: int
+    last: int
+    place: Place
+    payload: bytes
+
+
+def read_left(journal: Journal) -> list[Left]:
+    """Read what an opened journal holds; let go in it of what the portal has received."""
+    written: dict[tuple[Key, int], Left] = {}
+    freed: dict[Key, list[Range]] = {}
+    done: list[Place] = []
+    for place, payload in journal.replay():
+        record = decode(payload)
+        key = (record.division, record.epoch, record.stream)
+        if isinstance(record, Freed):
+            freed.setdefault(key, []).extend(record.ranges)
+            done.append(place)
+            continue
+        if (key, record.first) in written:  # written anew, to let go of a segment
+            done.append(written[key, record.first].place)
+        written[key, record.first] = Left(
+            key, record.first, record.first + len(record.messages) - 1, place, payload
+        )
+    left = []
+    for item in written.values():
+        if any(a <= item.first and item.last <= b for a, b in merge(freed.get(item.key, ()))):
+            done.append(item.place)
+        else:
+            left.append(item)
+    for place in done:
+        journal.release(place)
+    journal.tidy()
+    return left

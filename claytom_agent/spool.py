@@ -16,13 +16,24 @@ import contextlib
 import logging
 import random
 import time
-from collections import deque
 from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
 from typing import Final
 
-from claytom_agent.blocks import Block, Build, Freed, Key, Line, Range, Stage, Written, decode, encode, merge
+from claytom_agent.blocks import (
+    Block,
+    Build,
+    Freed,
+    Key,
+    Left,
+    Line,
+    Range,
+    Stage,
+    Written,
+    decode,
+    encode,
+    read_left,
+)
 from claytom_agent.client import (
     MAX_BATCH,
     BatchResult,
@@ -34,13 +45,13 @@ from claytom_agent.client import (
     Outgoing,
 )
 from claytom_agent.journal import Journal, Place
+from claytom_agent.parcels import RECEIPTED, SAMPLES_STREAM, Parcel, Parcels, Piece, renamed
 
 log = logging.getLogger("claytom_agent.spool")
 
 CAPACITY: Final = 250_000
 """Messages: what a host of the whole holding says in five minutes."""
 CAPACITY_BYTES: Final = 256 * 1024 * 1024
-SAMPLES_STREAM: Final = "CT_KPI"
 SAMPLES_SHARE: Final = 0.8
 """Of the spool, at most, for samples: results and costs are worth more and come more rarely."""
 CACHE_BYTES: Final = 24 * 1024 * 1024
@@ -49,37 +60,6 @@ SENDERS: Final = 4
 RETRY_CEILING_S: Final = 5.0
 PROBE_S: Final = (5.0, 30.0)
 """First and longest wait for a receipt of what was stored, before it is asked after."""
-RECEIPTED: Final = frozenset({SAMPLES_STREAM, "CT_EVENTS"})
-"""Streams whose messages the portal receipts; of the others the stream's acknowledgement is the end."""
-ATOMIC_STREAMS: Final = RECEIPTED
-"""The streams of the protocol that take atomic batches."""
-
-
-@dataclass(slots=True)
-class _Piece:
-    """Messages of a block on their way: those from `start` up to `stop`, counted within the block."""
-
-    block: Block
-    start: int
-    stop: int
-    again: int = 0
-    """How often the portal has asked for them; not 0: the stream may know their ids and not have them."""
-
-    def __len__(self) -> int:
-        return self.stop - self.start
-
-
-@dataclass(slots=True)
-class _Parcel:
-    """What one batch of a stream carries."""
-
-    unit: str
-    stream: str
-    pieces: list[_Piece]
-    tries: int = 0
-
-    def __len__(self) -> int:
-        return sum(map(len, self.pieces))
 
 
 class Spool:
@@ -101,7 +81,7 @@ class Spool:
         self._capacity = capacity
         self._capacity_bytes = capacity_bytes
         self._lines: dict[Key, Line] = {}
-        self._parcels: deque[_Parcel] = deque()
+        self._parcels = Parcels()
         self._unsynced: list[Block] = []
         self._written = asyncio.Event()
         self._arrived = asyncio.Event()
@@ -231,62 +211,31 @@ class Spool:
 
     def _recover(self, journal: Journal) -> None:
         """Take up what an earlier run left. It may be stored or not, so it is sent under ids that are new."""
-        freed: dict[Key, list[Range]] = {}
-        notes: list[Place] = []
-        for place, payload in journal.replay():
-            record = decode(payload)
-            key = (record.division, record.epoch, record.stream)
-            if isinstance(record, Freed):
-                freed.setdefault(key, []).extend(record.ranges)
-                notes.append(place)
-                continue
-            line = self._lines.setdefault(key, Line(key, ended=True))
-            last = record.first + len(record.messages) - 1
-            line.last = max(line.last, last)
-            block = Block(key, record.first, last, place, len(payload), None, last - record.first + 1, Stage.KEPT)
-            self._note(line, block)
-            self.recovered += len(block)
-        for key, ranges in freed.items():
-            if key in self._lines:
-                self.receipt(*key, ranges, note=False)
-        for place in notes:
-            journal.release(place)
-        journal.tidy()
-        for line in self._lines.values():
-            for block in line.blocks:
-                block.sent_again = 1
-                self._send_block(block, again=1)
+        for left in read_left(journal):
+            self._take_up(left, left.place)
+        self.recovered = self.depth
         if self.depth:
             log.info("%d messages of an earlier run are in the spool", self.depth)
 
     def adopt(self, journal: Journal) -> int:
         """Take over what a host left that is no more, and delete its journal; return how many messages.
 
-        Raises `OSError` if the disk is full; then nothing has changed.
+        Raises `OSError` if the disk is full; then its journal stays, and what is sent twice counts once.
         """
-        blocks: dict[tuple[Key, int], tuple[Written, bytes]] = {}
-        freed: dict[Key, list[Range]] = {}
-        for _, payload in journal.replay():
-            record = decode(payload)
-            key = (record.division, record.epoch, record.stream)
-            if isinstance(record, Written):
-                blocks[key, record.first] = record, payload
-            else:
-                freed.setdefault(key, []).extend(record.ranges)
         before = self.depth
-        for (key, first), (record, payload) in blocks.items():
-            last = first + len(record.messages) - 1
-            if any(a <= first and last <= b for a, b in merge(freed.get(key, ()))):
-                continue
-            line = self._lines.setdefault(key, Line(key, last, ended=True))
-            line.last = max(line.last, last)
-            place = self._journal.append(payload)
-            block = Block(key, first, last, place, len(payload), None, last - first + 1, Stage.KEPT, sent_again=1)
-            self._note(line, block)
-            self._send_block(block, again=1)
+        for left in read_left(journal):
+            self._take_up(left, self._journal.append(left.payload))
         self._journal.sync()
         journal.close(remove=True)
         return self.depth - before
+
+    def _take_up(self, left: Left, place: Place) -> None:
+        line = self._lines.setdefault(left.key, Line(left.key, left.last, ended=True))
+        line.last = max(line.last, left.last)
+        count = left.last - left.first + 1
+        block = Block(left.key, left.first, left.last, place, len(left.payload), None, count, Stage.KEPT, 1)
+        self._note(line, block)
+        self._send_block(block, again=1)
 
     async def _sync(self, executor: ThreadPoolExecutor) -> None:
         """Flush to the disk whatever was written, again and again: one flush for all of a moment."""
@@ -306,7 +255,7 @@ class Spool:
             for block in blocks:
                 self._send_block(block)
 
-    def _messages(self, piece: _Piece) -> list[Outgoing]:
+    def _messages(self, piece: Piece) -> list[Outgoing]:
         block = piece.block
         if block.messages is not None:
             part = list(block.messages[piece.start : piece.stop])
@@ -315,7 +264,7 @@ class Spool:
             if not isinstance(record, Written):
                 raise OSError(f"{block.key}: {block.first} to {block.last} are not in the journal")
             part = [Outgoing(*message) for message in record.messages[piece.start : piece.stop]]
-        return [_renamed(message, piece.again) for message in part] if piece.again else part
+        return [renamed(message, piece.again) for message in part] if piece.again else part
 
     # -- sending ------------------------------------------------------------------------------------------------
 
@@ -342,11 +291,11 @@ class Spool:
 
     def _send_block(self, block: Block, *, again: int = 0) -> None:
         for start in range(0, len(block), MAX_BATCH):
-            self._enqueue(_Piece(block, start, min(start + MAX_BATCH, len(block)), again))
+            self._enqueue(Piece(block, start, min(start + MAX_BATCH, len(block)), again))
 
-    def _enqueue(self, piece: _Piece) -> None:
+    def _enqueue(self, piece: Piece) -> None:
         division, _, stream = piece.block.key
-        self._parcels.append(_Parcel(division.partition(".")[0], stream, [piece]))
+        self._parcels.append(Parcel(division.partition(".")[0], stream, [piece]))
         self._arrived.set()
 
     def _watch(self, bus: Bus) -> None:
@@ -360,7 +309,7 @@ class Spool:
             while not self._parcels:
                 self._arrived.clear()
                 await self._arrived.wait()
-            parcel = self._next()
+            parcel = self._parcels.next(self._go_together)
             if not parcel.pieces:
                 continue
             try:
@@ -376,42 +325,14 @@ class Spool:
                 raise
             self._acknowledged(parcel, result)
 
-    def _next(self) -> _Parcel:
-        """Take the first parcel, filled up with what waits behind it for the same stream.
-
-        One batch is one write to the disk of the server, so in a backlog fuller batches go faster.
-        """
-        parcel = self._parcels.popleft()
-        parcel.pieces = [piece for piece in parcel.pieces if piece.block.stage < Stage.RECEIVED]
-        if parcel.tries or parcel.stream not in ATOMIC_STREAMS:
-            return parcel
-        while self._parcels:
-            following = self._parcels[0]
-            space = MAX_BATCH - len(parcel)
-            if following.tries or not space or not self._go_together(parcel, following):
-                break
-            piece = following.pieces[0]  # only what was tried has more
-            if piece.block.stage == Stage.RECEIVED:
-                self._parcels.popleft()
-            elif len(piece) <= space:
-                self._parcels.popleft()
-                parcel.pieces.append(piece)
-            else:
-                middle = piece.start + space
-                parcel.pieces.append(_Piece(piece.block, piece.start, middle, piece.again))
-                following.pieces = [_Piece(piece.block, middle, piece.stop, piece.again)]
-        return parcel
-
-    def _go_together(self, one: _Parcel, other: _Parcel) -> bool:
-        """Whether two parcels are for the same stream over the same connection."""
-        if one.unit == other.unit or one.stream != other.stream:
-            return one.stream == other.stream
+    def _go_together(self, one: str, other: str) -> bool:
+        """Whether two units have one connection."""
         try:
-            return self._bus_of(one.unit) is self._bus_of(other.unit)
+            return self._bus_of(one) is self._bus_of(other)
         except LookupError:
             return False
 
-    async def _put_back(self, parcel: _Parcel, error: Exception) -> None:
+    async def _put_back(self, parcel: Parcel, error: Exception) -> None:
         parcel.tries += 1
         if parcel.tries in (1, 5) or parcel.tries % 60 == 0:
             log.warning("%d messages not stored (try %d): %s", len(parcel), parcel.tries, error)
@@ -424,7 +345,7 @@ class Spool:
             else:
                 self._parcels.append(parcel)  # refused or not to be read, perhaps for ever: the others go first
 
-    def _acknowledged(self, parcel: _Parcel, result: BatchResult) -> None:
+    def _acknowledged(self, parcel: Parcel, result: BatchResult) -> None:
         self.stored += result.stored
         self.duplicates += result.duplicates
         for piece in parcel.pieces:
@@ -500,7 +421,7 @@ class Spool:
                 if block.stage == Stage.STORED and start <= stop:  # else it is on its way
                     block.sent_again += 1
                     count += stop - start + 1
-                    self._enqueue(_Piece(block, start - block.first, stop - block.first + 1, block.sent_again))
+                    self._enqueue(Piece(block, start - block.first, stop - block.first + 1, block.sent_again))
         self.sent_again += count
         if count:
             log.warning("%s epoch %d: the portal lacks %d messages of %s", division, epoch, count, stream)
@@ -526,10 +447,4 @@ class Spool:
                     line.probe_at = now + min(PROBE_S[0] * 2**line.probes, PROBE_S[1])
                     block = line.blocks[-1]
                     block.sent_again += 1
-                    self._enqueue(_Piece(block, len(block) - 1, len(block), block.sent_again))
-
-
-def _renamed(message: Outgoing, again: int) -> Outgoing:
-    """Give a message an id that the stream does not know. `ce-id` stays what it is."""
-    name = message.headers.get("Nats-Msg-Id") or message.headers.get("ce-id", "")
-    return Outgoing(message.subject, message.body, {**message.headers, "Nats-Msg-Id": f"{name}~{again}"})
+                    self._enqueue(Piece(block, len(block) - 1, len(block), block.sent_again))

@@ -3,8 +3,9 @@
 import asyncio
 import json
 import threading
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from io import StringIO
+from typing import Any, TypeVar
 
 import pytest
 from django.core.management import call_command
@@ -16,6 +17,7 @@ from claytom_agent.client import Bus
 
 pytestmark = pytest.mark.django_db(transaction=True)
 KEY = "pricing.1"
+T = TypeVar("T")
 
 
 class Bucket:
@@ -29,23 +31,26 @@ class Bucket:
         self._bus = self._do(Bus.connect(url, name="test", inbox_prefix="_INBOX_test", timeout_s=10))
         self._loop.call_soon_threadsafe(self.book.use, self._bus)
 
-    def _do(self, work):  # type: ignore[no-untyped-def]
+    def _do(self, work: Coroutine[Any, Any, T]) -> T:
         return asyncio.run_coroutine_threadsafe(work, self._loop).result(10)
 
     def put(self, host: str, *, epoch: int = 0, key: str = KEY) -> int:
         value = {"host": host, "since": "2026-01-01T00:00:00Z", "run": "r", "epoch": epoch}
-        return int(self._do(self._bus.kv_put("CT_LEASES", key, json.dumps(value).encode())))
+        return self._do(self._bus.kv_put("CT_LEASES", key, json.dumps(value).encode()))
 
     def delete(self) -> int:
-        return int(self._do(self._bus.kv_delete("CT_LEASES", KEY)))
+        return self._do(self._bus.kv_delete("CT_LEASES", KEY))
 
     def judge(self, epoch: int, host: str = "", key: str = KEY) -> Standing:
         claim = Claim(key, epoch, host)
         with transaction.atomic():
             return self.book.judge([claim])[claim].standing
 
-    def close(self) -> None:
+    def cut(self) -> None:
         self._do(self._bus.close())
+
+    def close(self) -> None:
+        self.cut()
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join(5)
 
@@ -107,7 +112,7 @@ def test_a_lease_that_ran_out_before_anybody_looked_is_believed_up_to_what_was_g
 def test_a_book_whose_bucket_is_away_waits_rather_than_guess(bucket: Bucket) -> None:
     epoch = bucket.put("host-a")
     assert bucket.judge(epoch) == Standing.HOLDS
-    bucket._do(bucket._bus.close())
+    bucket.cut()
     assert bucket.judge(epoch) == Standing.HOLDS, "what is known needs no bucket"
     with pytest.raises(LeasesUnavailableError):
         bucket.judge(epoch + 5)

@@ -34,11 +34,13 @@ def handled(monkeypatch: pytest.MonkeyPatch) -> list[dispatch.Message]:
     return got
 
 
-def event(number: int, *, seq: str = "", epoch: int = 9, place: int = 0, **headers: str) -> Raw:
+def event(
+    number: int, *, seq: str = "", epoch: int = 9, place: int = 0, headers: dict[str, str] | None = None
+) -> Raw:
     """A numbered event as the stream delivers it."""
     named = {
         "ce-type": TYPE, "ce-source": AGENT, "ce-id": f"e-{epoch}-{number}", "Nats-Msg-Id": f"e-{epoch}-{number}",
-        "Claytom-Epoch": str(epoch), "Claytom-Seq": seq or f"pricing.1.{epoch}.{number}", **headers,
+        "Claytom-Epoch": str(epoch), "Claytom-Seq": seq or f"pricing.1.{epoch}.{number}", **(headers or {}),
     }  # fmt: skip
     block = "".join(f"{name}: {value}\r\n" for name, value in named.items())
     return Raw(
@@ -72,7 +74,7 @@ def test_events_are_received_by_number_and_receipted_once(handled: list[dispatch
 def test_what_comes_again_is_receipted_again_and_changes_nothing(handled: list[dispatch.Message]) -> None:
     dispatch.dispatch([event(1)])
     receipts.take_due()
-    dispatch.dispatch([event(1, place=77, **{"Nats-Msg-Id": "e-9-1~1"})])
+    dispatch.dispatch([event(1, place=77, headers={"Nats-Msg-Id": "e-9-1~1"})])
     assert len(handled) == 1
     assert [due.ranges for due in receipts.take_due()] == [[(1, 1)]]
     assert HandledMessage.objects.filter(message_id="e-9-1").count() == 1
@@ -102,7 +104,7 @@ def test_a_handler_that_does_not_ask_for_stale_messages_gets_none(
 
 def test_a_type_may_require_an_epoch(handled: list[dispatch.Message], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(dispatch, "_needs_epoch", {TYPE})
-    dispatch.dispatch([event(1, **{"Claytom-Epoch": ""}), event(2)])
+    dispatch.dispatch([event(1, headers={"Claytom-Epoch": ""}), event(2)])
     assert [message.raw.seq for message in handled] == [2]
     assert QuarantinedMessage.objects.get().stage == "epoch"
 

@@ -13,12 +13,11 @@ from django.db import IntegrityError, connection, transaction
 from django.db.models import Count, Sum
 from django.db.models.functions import TruncMinute
 from django.utils import timezone
-from django.utils.module_loading import autodiscover_modules
 from msgspec import structs
 
-from audit.models import LedgerEntry
-from bus import counters, receipts
+from bus import counters, fencing, receipts
 from bus.feeds import Raw
+from bus.fencing import Fenced
 from bus.models import Counter, Lease, OutboxMessage, QuarantinedMessage, Watermark
 from claytom_agent.client import iso
 from holding.models import Unit
@@ -40,7 +39,6 @@ from subsidiaries.performance.tests.factories import (
 from subsidiaries.performance.tests.factories import (
     KPIS as VALUES,
 )
-from subsidiaries.replacement.models import FencedHost
 
 pytestmark = pytest.mark.django_db
 
@@ -49,13 +47,20 @@ pytestmark = pytest.mark.django_db
 def fresh(monkeypatch: pytest.MonkeyPatch, db: None, ingest_role: Callable[[], None]) -> None:
     """A loaded holding, and an ingest process that has just started."""
     make_holding()
-    autodiscover_modules("handlers")  # as the process does: they say who is told of what
     for epoch in (7, 8, 9):
         give_lease(epoch)
     ingest_role()
     monkeypatch.setattr(services, "_intake", Intake())
     monkeypatch.setattr(services, "_last_values", LastValues())
     monkeypatch.setattr(counters, "_pending", Sums())
+
+
+@pytest.fixture
+def told(monkeypatch: pytest.MonkeyPatch) -> list[Fenced]:
+    """What those hear who registered for hosts that act without their division."""
+    heard: list[Fenced] = []
+    monkeypatch.setattr(fencing, "_listeners", [heard.extend])
+    return heard
 
 
 def record(*raws: Raw) -> Any:
@@ -308,27 +313,26 @@ def test_a_takeover_in_the_middle_of_a_batch_fences_what_comes_after_it() -> Non
     ]  # fmt: skip
 
 
-def test_an_epoch_that_nobody_was_given_counts_for_nothing_and_fences_nobody() -> None:
+def test_an_epoch_that_nobody_was_given_counts_for_nothing_and_fences_nobody(told: list[Fenced]) -> None:
     outcome = record(*make_division(range(1, 3), epoch=10**15), *make_division(range(1, 4), epoch=9))
     assert (outcome.stored, outcome.stale) == (5, 2)
     assert set(KpiSample.objects.values_list("epoch", "stale")) == {(10**15, True), (9, False)}
-    (fenced,) = FencedHost.objects.all()
-    assert (fenced.standing, fenced.epoch, fenced.current_epoch, fenced.current_host) == (
-        "unknown", 10**15, 9, "host-a"
+    (item,) = told
+    assert (item.verdict.standing, item.division, item.epoch, item.type, item.count) == (
+        "unknown", "pricing.1", 10**15, "kpi.sample", 2
     )  # fmt: skip
-    assert fenced.sent == {"kpi.sample": 2}
-    assert LedgerEntry.objects.filter(action="host.fence", object="division/pricing.1").count() == 1
+    assert item.current is not None
+    assert (item.current.epoch, item.current.host) == (9, "host-a")
 
 
-def test_what_a_host_owes_from_before_the_takeover_is_late_and_no_intrusion() -> None:
+def test_what_a_host_owes_from_before_the_takeover_is_late_and_no_intrusion(told: list[Fenced]) -> None:
     late, zombie = make_division(range(1, 3), epoch=8), make_division(range(3, 5), epoch=8)
     Lease.objects.filter(epoch=9).update(acquired_at=stored_at(late[0]))
     late = [with_time(raw, stored_at(raw) - timedelta(minutes=1)) for raw in late]
     assert record(*late).stale == 2
-    assert not FencedHost.objects.exists()
+    assert not told
     assert record(*(with_time(raw, timezone.now()) for raw in zombie)).stale == 2
-    (fenced,) = FencedHost.objects.all()
-    assert (fenced.standing, fenced.host, fenced.messages) == ("superseded", "host-a", 2)
+    assert [(item.verdict.standing, item.host, item.count) for item in told] == [("superseded", "host-a", 2)]
 
 
 def with_time(raw: Raw, at: datetime) -> Raw:
