@@ -37,8 +37,8 @@ class EscalationQuerySet(models.QuerySet["Escalation"]):
 
     def open_by_unit(self, now: datetime) -> dict[int, tuple[int, int]]:
         """Return (open, of these overdue) of each unit that has any, by its id."""
-        rows = self.open().order_by().values_list("unit_id")
-        rows = rows.annotate(waiting=Count("pk"), late=Count("pk", filter=Q(due_at__lt=now)))
+        late = Count("pk", filter=Q(due_at__lt=now))
+        rows = self.open().order_by().values_list("unit_id").annotate(waiting=Count("pk"), late=late)
         return {unit: (waiting, late) for unit, waiting, late in rows}
 
 

@@ -70,7 +70,7 @@ class EscalationSerializer(serializers.ModelSerializer[Escalation]):
 
     class Meta:
         model = Escalation
-        fields = (
+        fields: tuple[str, ...] = (
             "id", "code", "unit", "agent", "work_id", "matter", "severity", "summary", "needs", "level", "state",
             "raised_at", "due_at", "age_s", "overdue", "mandate", "owner", "office", "taken_by", "taken_at",
             "decision", "settled_by", "settled_at",
@@ -108,7 +108,7 @@ class EscalationDetailSerializer(EscalationSerializer):
     steps = StepSerializer(many=True)
 
     class Meta(EscalationSerializer.Meta):
-        fields: tuple[str, ...] = (*EscalationSerializer.Meta.fields, "steps")  # type: ignore[assignment]
+        fields = (*EscalationSerializer.Meta.fields, "steps")
         read_only_fields = fields
 
 
