@@ -49,7 +49,8 @@ class Parcels(deque[Parcel]):
     def next(self, together: Callable[[str, str], bool]) -> Parcel:
         """Take the first parcel, filled up with what waits behind it for the same stream and connection.
 
-        `together` tells whether two units have one connection. What was received meanwhile is left out, so that nothing may be left of it.
+        `together` tells whether two units have one connection. What was received meanwhile is left out, so that
+        nothing may be left of it.
         """
         parcel = self.popleft()
         parcel.pieces = [piece for piece in parcel.pieces if piece.block.stage < Stage.RECEIVED]
