@@ -18,6 +18,7 @@ from django.db import connection, transaction
 from django.db.backends.utils import CursorWrapper
 
 from bus.feeds import Raw, header
+from bus.meaning import placed
 from bus.services import Rejected, quarantine, take_replays
 from claytom_agent.messages import (
     KPI_MAX_AGE,
@@ -280,11 +281,11 @@ def decode(raw: Raw, now: datetime) -> KpiSample:
     try:
         body = decode_kpi(data)
     except msgspec.ValidationError as error:
-        raise RefusedError("schema", "schema", str(error)) from None
+        _require_type(raw)  # which comes before the schema
+        raise RefusedError("schema", "schema", placed(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError("json", "not-json", str(error)) from None
-    if TYPE_LINE not in raw.headers and (given := header(raw.headers, b"ce-type")):
-        raise RefusedError("type", "type-unknown", f"{given[:100]!r} is not {TYPE}")
+    _require_type(raw)
     if rule := validate_kpi(_tokens(raw.subject), None, body, now):
         raise RefusedError("semantic", rule, _detail(rule, raw, body))
     kpis = body.kpis
@@ -293,6 +294,11 @@ def decode(raw: Raw, now: datetime) -> KpiSample:
     if b"\\u0000" in data and any("\0" in value for value in body.okrs.values() if isinstance(value, str)):
         raise RefusedError("semantic", "okr-type", "a NUL character - at `$.okrs`")
     return body
+
+
+def _require_type(raw: Raw) -> None:
+    if TYPE_LINE not in raw.headers and (given := header(raw.headers, b"ce-type")):
+        raise RefusedError("type", "type-unknown", f"{given[:100]!r} is not {TYPE}")
 
 
 PATHS: Final = {
