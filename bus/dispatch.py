@@ -14,7 +14,7 @@ from django.db import connection, transaction
 
 from bus import standings
 from bus.feeds import Feed, Raw, parse_headers, register
-from bus.meaning import fault_of
+from bus.meaning import fault_of, placed
 from bus.models import HandledMessage
 from bus.services import MAX_BODY, Rejected, quarantine, take_replays
 from claytom_agent.messages import BY_CE_TYPE, decode
@@ -123,7 +123,7 @@ def _decode(raw: Raw) -> Message:
     try:
         body = decode(kind.body, raw.body)
     except msgspec.ValidationError as error:
-        raise _FaultError("schema", _placed(error), "schema") from None
+        raise _FaultError("schema", placed(error), "schema") from None
     subject = raw.subject.decode("utf-8", "replace")
     if wrong := fault_of(kind, subject, headers, body):
         raise _FaultError("semantic", wrong[1], wrong[0])
@@ -141,12 +141,6 @@ def _not_json(body: bytes) -> str:
     except (msgspec.DecodeError, RecursionError) as error:
         return str(error)
     return ""
-
-
-def _placed(error: msgspec.ValidationError) -> str:
-    """Return what a schema misses, with the path; msgspec names none for the whole body."""
-    text = str(error)
-    return text if " - at `" in text else f"{text} - at `$`"
 
 
 def _identity(headers: Mapping[str, str]) -> str:

@@ -18,6 +18,12 @@ Fault = tuple[str, str]
 """A rule (a word of a fixed set) and the sentence that says what is wrong, with the place where there is one."""
 
 
+def placed(error: msgspec.ValidationError) -> str:
+    """Return what a schema misses, with the place; msgspec names none when it is the whole body."""
+    text = str(error)
+    return text if " - at `" in text else f"{text} - at `$`"
+
+
 def fault_of(kind: MessageType, subject: str, headers: Mapping[str, str], body: msgspec.Struct) -> Fault | None:
     """Return what is wrong with the meaning of a message whose schema is right, or None."""
     return next(_faults(kind, subject, headers, body), None)

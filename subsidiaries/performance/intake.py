@@ -21,6 +21,7 @@ from bus.feeds import Raw, header
 from bus.fencing import Fenced, report
 from bus.leases import BOOK
 from bus.marks import MAX_DIGITS, Marks, SeqError
+from bus.meaning import placed
 from bus.services import Rejected, quarantine, take_replays
 from bus.standings import made_at
 from claytom_agent.messages import (
@@ -284,11 +285,11 @@ def decode(raw: Raw, now: datetime) -> KpiSample:
     try:
         body = decode_kpi(data)
     except msgspec.ValidationError as error:
-        raise RefusedError("schema", "schema", str(error)) from None
+        _require_type(raw)  # which comes before the schema
+        raise RefusedError("schema", "schema", placed(error)) from None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise RefusedError("json", "not-json", str(error)) from None
-    if TYPE_LINE not in raw.headers and (given := header(raw.headers, b"ce-type")):
-        raise RefusedError("type", "type-unknown", f"{given[:100]!r} is not {TYPE}")
+    _require_type(raw)
     if rule := validate_kpi(_tokens(raw.subject), None, body, now):
         raise RefusedError("semantic", rule, _detail(rule, raw, body))
     kpis = body.kpis
@@ -297,6 +298,11 @@ def decode(raw: Raw, now: datetime) -> KpiSample:
     if b"\\u0000" in data and any("\0" in value for value in body.okrs.values() if isinstance(value, str)):
         raise RefusedError("semantic", "okr-type", "a NUL character - at `$.okrs`")
     return body
+
+
+def _require_type(raw: Raw) -> None:
+    if TYPE_LINE not in raw.headers and (given := header(raw.headers, b"ce-type")):
+        raise RefusedError("type", "type-unknown", f"{given[:100]!r} is not {TYPE}")
 
 
 PATHS: Final = {
