@@ -25,6 +25,7 @@ from iam.authority.api import (
     VersionViewSet,
 )
 from portal.api import NotFoundView, OverviewView
+from subsidiaries.commands.api import CommandViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
 
@@ -40,6 +41,7 @@ router.register("units", UnitViewSet, basename="unit")
 router.register("seats", SeatViewSet, basename="seat")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
+router.register("commands", CommandViewSet, basename="command-api")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("ledger", LedgerViewSet, basename="ledger")
 router.register("iam/bindings", BindingViewSet, basename="binding")

@@ -13,7 +13,7 @@ from django.db.models.functions import Concat, Left, Replace, Right
 from django.utils import timezone
 
 from audit.models import LedgerEntry
-from holding.models import Agent, Division, Seat, Unit
+from holding.models import Agent, Division, Seat, Suspension, Unit
 from holding.scope import VIEW
 from holding.tests.factories import make_holding
 from iam.access.models import (
@@ -32,6 +32,7 @@ from iam.authority import matrix
 from iam.authority import services as authority
 from iam.authority.models import Approval, Decision, Interest
 from portal.tests.factories import make_replacements
+from subsidiaries.commands.models import Command, Target
 from subsidiaries.performance.models import KPIS, KpiCoverage, KpiLatest, KpiMinute, KpiSample
 from subsidiaries.performance.services import maintain_partitions
 from subsidiaries.replacement.models import (
@@ -104,7 +105,7 @@ class Marked:
         slug, value = self.slug, self.value
         return (
             f"zqname-{slug}", f"zqdiv-{slug}", f"zqhost-{slug}", f"zqincident-{slug}", f"zqcause-{slug}",
-            f"zqseat-{slug}", f"zqduty-{slug}", *self._subjects, f"-7{self.number}00", f"{value:.4f}",
+            f"zqorder-{slug}", f"zqseat-{slug}", f"zqduty-{slug}", *self._subjects, f"-7{self.number}00", f"{value:.4f}",
             f"{value:,.1f}", f"/s/{slug}/", f"/a/{slug}/", f'"{slug}"', f"unit:{slug}", f"?unit={slug}",
             f"row-{slug}",
         )  # fmt: skip
@@ -184,6 +185,7 @@ def plant() -> Planted:
         _mark(marked)
         _happen(marked)
         _measure(marked)
+        _order(marked)
         _bind(marked)
         _decide(marked, *marked.people)
     return planted
@@ -247,6 +249,24 @@ def _measure(marked: Marked) -> None:
     KpiSample.objects.create(
         seq=marked.number, ts=now + LATER, received_at=now, unit=marked.unit, role="operator", ordinal=31,
         generation=1, **values,
+    )  # fmt: skip
+
+
+def _order(marked: Marked) -> None:
+    """Plant a command with its target and what stands of it, under the words of the unit alone."""
+    slug, now, seat = marked.slug, timezone.now(), marked.seats[0]
+    words = f"zqorder-{slug}"
+    command = Command.objects.create(
+        verb="pause", scope="unit", unit=marked.unit, reason=words, actor="test", key=words, agents=7, created_at=now,
+        patience_s=30, state="confirmed", changed_at=now, reached=100,
+    )  # fmt: skip
+    Target.objects.create(
+        command=command, unit=marked.unit, division=seat.division, place=0, agents=7, state="acknowledged",
+        begun_at=now, due_at=now, acknowledged_at=now, words=words,
+    )  # fmt: skip
+    Suspension.objects.create(
+        unit=marked.unit, division=seat.division, seat=seat, desired="paused", order=command.pk, actor="test",
+        reason=words, since=now,
     )  # fmt: skip
 
 

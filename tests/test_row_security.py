@@ -26,6 +26,7 @@ PROTECTED = {
     "performance_kpisample", "performance_kpilatest", "performance_kpiminute", "performance_kpicoverage",
     "replacement_divisionstate", "replacement_seatstate", "replacement_census", "replacement_unitfloor",
     "replacement_replacement", "replacement_incident", "replacement_allowance",
+    "holding_suspension", "commands_command", "commands_target",
     "authority_approval", "authority_level", "authority_decision",
 }  # fmt: skip
 SECURITY = """

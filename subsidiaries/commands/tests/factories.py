@@ -15,7 +15,9 @@ from subsidiaries.replacement import observing
 from subsidiaries.replacement.models import DivisionState
 
 
-def make_order(verb: str = "pause", unit: str = "", *, division: str = "", role: str = "", seat: str = "", **changes: object) -> Order:
+def make_order(
+    verb: str = "pause", unit: str = "", *, division: str = "", role: str = "", seat: str = "", **changes: object
+) -> Order:
     """Return an order; without a unit, division or seat it is about the whole holding."""
     return Order(
         verb=verb,
