@@ -105,7 +105,8 @@ class Marked:
         slug, value = self.slug, self.value
         return (
             f"zqname-{slug}", f"zqdiv-{slug}", f"zqhost-{slug}", f"zqincident-{slug}", f"zqcause-{slug}",
-            f"zqorder-{slug}", f"zqseat-{slug}", f"zqduty-{slug}", *self._subjects, f"-7{self.number}00", f"{value:.4f}",
+            f"zqorder-{slug}", f"zqseat-{slug}", f"zqduty-{slug}", *self._subjects, f"-7{self.number}00",
+            f"{value:.4f}",
             f"{value:,.1f}", f"/s/{slug}/", f"/a/{slug}/", f'"{slug}"', f"unit:{slug}", f"?unit={slug}",
             f"row-{slug}",
         )  # fmt: skip
@@ -257,7 +258,8 @@ def _order(marked: Marked) -> None:
     slug, now, seat = marked.slug, timezone.now(), marked.seats[0]
     words = f"zqorder-{slug}"
     command = Command.objects.create(
-        verb="pause", scope="unit", unit=marked.unit, reason=words, actor="test", key=words, agents=7, created_at=now,
+        verb="pause", scope="unit", unit=marked.unit, reason=words, actor="test", key=words, agents=7,
+        created_at=now,
         patience_s=30, state="confirmed", changed_at=now, reached=100,
     )  # fmt: skip
     Target.objects.create(
