@@ -27,6 +27,7 @@ from iam.authority.api import (
 )
 from portal.api import AsyncApiView, MessageSchemaView, NotFoundView, OverviewView
 from portal.api_quarantine import QuarantineViewSet, SuspectViewSet
+from subsidiaries.commands.api import CommandViewSet
 from subsidiaries.enrolment.api import CredentialsView, EnrolmentViewSet, EnrolView
 from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
@@ -46,6 +47,7 @@ router.register("agents/enrolments", EnrolmentViewSet, basename="enrolment")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
+router.register("commands", CommandViewSet, basename="command-api")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("messages", DirectedMessageViewSet, basename="message-api")
 router.register("escalations", EscalationViewSet, basename="escalation-api")

@@ -101,6 +101,17 @@ class SeatAdmin(admin.ModelAdmin):
     ordering = ("id",)
 
 
+@admin.register(models.Suspension)
+class SuspensionAdmin(admin.ModelAdmin):
+    """Orders that stand."""
+
+    permission = "units.view"
+    list_display = ("order", "division", "role", "seat", "share", "desired", "actor", "reason", "since")
+    list_filter = ("unit", "desired")
+    list_select_related = ("division", "role", "seat__unit")
+    ordering = ("id",)
+
+
 @admin.register(models.Agent)
 class AgentAdmin(admin.ModelAdmin):
     """Occupants of seats, the newest first."""

@@ -69,10 +69,9 @@ def configure(*, division_ids: Collection[int], settings: Mapping[str, float], v
 
 def vacate(*, division_ids: Iterable[int], at: datetime) -> list[int]:
     """End the agents in office of the seats that an order wants vacant; return the seats."""
-    hosted = Seat.objects.filter(division_id__in=list(division_ids), external=False)
-    wanted = hosted.with_desired().filter(desired=Seat.Desired.RETIRED)
-    leaving = Agent.objects.in_office().filter(seat_id__in=wanted.values("pk"))
-    seats = sorted(leaving.select_for_update(of=("self",)).values_list("seat_id", flat=True))
+    wanted = [pk for pk, _, desired in _seats(division_ids) if desired == Seat.Desired.RETIRED]
+    leaving = Agent.objects.in_office().filter(seat_id__in=wanted).order_by("seat_id")
+    seats = list(leaving.select_for_update(of=("self",)).values_list("seat_id", flat=True))
     Agent.objects.in_office().filter(seat_id__in=seats).update(retired_at=at)
     Incumbency.objects.filter(seat_id__in=seats, ended_at=None).update(ended_at=at)
     return seats
@@ -80,10 +79,16 @@ def vacate(*, division_ids: Iterable[int], at: datetime) -> list[int]:
 
 def vacant(*, division_ids: Iterable[int]) -> list[tuple[int, int]]:
     """Return (seat, generation) of the seats that nobody holds although no order wants them vacant."""
-    seats = Seat.objects.with_desired().filter(division_id__in=list(division_ids))
-    held = Agent.objects.in_office().filter(seat__division_id__in=list(division_ids))
-    found = seats.exclude(desired=Seat.Desired.RETIRED).exclude(pk__in=held.values("seat_id"))
-    return list(found.order_by("pk").values_list("pk", "generation"))
+    wanted = {pk: generation for pk, generation, desired in _seats(division_ids) if desired != Seat.Desired.RETIRED}
+    held = set(Agent.objects.in_office().filter(seat_id__in=list(wanted)).values_list("seat_id", flat=True))
+    return [(pk, generation) for pk, generation in wanted.items() if pk not in held]
+
+
+def _seats(division_ids: Iterable[int]) -> list[tuple[int, int, str]]:
+    """Return (seat, generation, desired state) of the divisions' seats that hosts run, by seat."""
+    hosted = Seat.objects.filter(division_id__in=list(division_ids), external=False)
+    seats = hosted.with_desired().order_by("pk")
+    return list(seats.values_list("pk", "generation", "desired"))
 
 
 def generations(*, division_ids: Iterable[int]) -> dict[int, int]:

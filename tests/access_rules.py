@@ -152,6 +152,11 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "escalation-api-take": _post("escalations.decide"),
     "escalation-api-assign": _post("escalations.decide"),
     "escalation-api-resolve": _post("escalations.decide"),
+    "command-api-list": {"GET": "units.view", "POST": "commands.pause"},
+    "command-api-detail": {"GET": "units.view"},
+    "command-api-halt": _post("commands.pause"),  # the service asks for what the command itself needs
+    "command-api-proceed": _post("commands.pause"),
+    "command-api-abort": _post("commands.pause"),
     "ledger-list": "ledger.view",
     "ledger-detail": "ledger.view",
     "binding-list": {"GET": "people.view", "POST": "bindings.grant"},
@@ -299,8 +304,9 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "enrolment": ("enrolment",),
             "holding": (
                 "holding", "sector", "unit", "body", "role", "division", "blueprint", "blueprintversion", "seat",
-                "agent", "incumbency", "mandate", "architecture",
+                "agent", "incumbency", "mandate", "architecture", "suspension",
             ),
+            "commands": ("command", "target"),
             "performance": ("kpisample", "kpilatest", "kpiminute", "kpicoverage"),
             "replacement": (
                 "divisionstate", "seatstate", "census", "unitfloor", "monitor", "staffingrule", "replacement",

@@ -95,6 +95,10 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
     "replacement-detail": lambda planted, slug: [
         {"pk": pk} for pk in planted[slug].unit.replacement_set.values_list("pk", flat=True)
     ],
+    **dict.fromkeys(
+        ("command-api-detail", "command-api-halt", "command-api-proceed", "command-api-abort"),
+        lambda planted, slug: [{"pk": pk} for pk in planted[slug].unit.command_set.values_list("pk", flat=True)],
+    ),
     "access-person": lambda planted, slug: [{"username": one.username} for one in planted[slug].people],
     "access-revoke": lambda planted, slug: [{"binding": one.pk} for one in planted[slug].bindings],
     **dict.fromkeys(
@@ -229,6 +233,7 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "reason": lambda planted, slug: ["failed"],
     "actor": lambda planted, slug: ["arp"],
     "action": lambda planted, slug: ["unit.staff"],
+    "verb": lambda planted, slug: ["pause"],
     "person": lambda planted, slug: [planted[slug].people[0].username],
     "permission": lambda planted, slug: ["units.view", "people.view"],
     **dict.fromkeys(("all", "waiting", "open", "mine"), lambda planted, slug: ["true"]),

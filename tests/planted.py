@@ -15,7 +15,7 @@ from django.utils import timezone
 from audit.models import LedgerEntry
 from bus import mailbox
 from bus.models import QuarantinedMessage, Suspect
-from holding.models import Agent, Division, Seat, Unit
+from holding.models import Agent, Division, Seat, Suspension, Unit
 from holding.scope import VIEW
 from holding.tests.factories import make_holding
 from iam.access.models import (
@@ -34,6 +34,7 @@ from iam.authority import matrix
 from iam.authority import services as authority
 from iam.authority.models import Approval, Decision, Interest
 from portal.tests.factories import make_replacements
+from subsidiaries.commands.models import Command, Target
 from subsidiaries.enrolment.models import Enrolment
 from subsidiaries.escalations import services as escalations
 from subsidiaries.escalations.models import Escalation, Step
@@ -110,7 +111,7 @@ class Marked:
         slug, value = self.slug, self.value
         return (
             f"zqname-{slug}", f"zqdiv-{slug}", f"zqhost-{slug}", f"zqincident-{slug}", f"zqcause-{slug}",
-            f"zqseat-{slug}", f"zqduty-{slug}",
+            f"zqorder-{slug}", f"zqseat-{slug}", f"zqduty-{slug}",
             f"zqsummary-{slug}", f"zqneeds-{slug}", f"zqcode-{slug}",
             *self._subjects, f"-7{self.number}00", f"{value:.4f}",
             f"{value:,.1f}", f"/s/{slug}/", f"/a/{slug}/", f'"{slug}"', f"unit:{slug}", f"?unit={slug}",
@@ -199,6 +200,7 @@ def plant() -> Planted:
         _happen(marked)
         _measure(marked)
         _refuse(marked)
+        _order(marked)
         _bind(marked)
         _decide(marked, *marked.people)
         _escalate(marked, marked.people[0])
@@ -292,6 +294,25 @@ def _refuse(marked: Marked) -> None:
     Suspect.objects.create(
         source=f"host/zqsuspected-{slug}", unit=slug, unit_id=marked.unit.pk, since=now, last_at=now, count=21,
         stage="schema", rule="schema", reason=fault,
+    )  # fmt: skip
+
+
+def _order(marked: Marked) -> None:
+    """Plant a command with its target and what stands of it, under the words of the unit alone."""
+    slug, now, seat = marked.slug, timezone.now(), marked.seats[0]
+    words = f"zqorder-{slug}"
+    command = Command.objects.create(
+        verb="pause", scope="unit", unit=marked.unit, reason=words, actor="test", key=words, agents=7,
+        created_at=now,
+        patience_s=30, state="confirmed", changed_at=now, reached=100,
+    )  # fmt: skip
+    Target.objects.create(
+        command=command, unit=marked.unit, division=seat.division, place=0, agents=7, state="acknowledged",
+        begun_at=now, due_at=now, acknowledged_at=now, words=words,
+    )  # fmt: skip
+    Suspension.objects.create(
+        unit=marked.unit, division=seat.division, seat=seat, desired="paused", order=command.pk, actor="test",
+        reason=words, since=now,
     )  # fmt: skip
 
 

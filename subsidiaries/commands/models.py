@@ -207,7 +207,7 @@ class Counts:
         return self.refused + self.expired
 
     def failure_rate(self, accepted: int = 0) -> float:
-        """The failed ones among those whose step has come, in per cent; without those that a person has accepted."""
+        """The failed ones among those begun, in per cent; without those that a person has accepted."""
         begun = self.acknowledged + self.failed + self.open - accepted
         return 100 * max(self.failed - accepted, 0) / begun if begun > 0 else 0.0
 

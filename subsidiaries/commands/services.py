@@ -17,9 +17,9 @@ from iam.access.rights import RefusedError, rights_of
 from subsidiaries.commands import hearing, orders, rolling
 from subsidiaries.commands.models import Command, Target
 from subsidiaries.commands.orders import PERMISSIONS, Order
-from subsidiaries.commands.orders import lifting as lifting
 
 State = Command.State
+lifting = orders.lifting
 ASKED = (
     "verb", "scope", "unit_id", "division_id", "role_id", "seat_id", "host", "settings", "reason", "percent",
     "halt_above", "patience_s",
@@ -33,6 +33,14 @@ class KeyTakenError(RefusedError):
 def require(*, by: User, verb: str, place: Unit | None) -> None:
     """Raise NotHeldError unless the person may give this command for the unit (None: the whole holding)."""
     rights_of(by).require(PERMISSIONS[verb], place)
+
+
+def needs_confirmation(order: Order) -> bool:
+    """Return whether whoever orders it at a browser must have shown lately who they are.
+
+    What reaches beyond one unit does, and what ends agents. A pause of the own unit must not wait for a password.
+    """
+    return order.place is None or order.verb == Command.Verb.RETIRE
 
 
 @transaction.atomic
