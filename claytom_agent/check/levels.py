@@ -95,7 +95,7 @@ async def _ping(observer: Observer, report: Report) -> Pong | None:
 
 def _refused(observer: Observer) -> str:
     """Say what the server refused to the check itself, which looks like silence."""
-    return f" (the server refused to the check: {observer.bus.refusals[-1]})" if observer.bus.refusals else ""
+    return f" (the server refused to the check: {observer.bus.complaints[-1]})" if observer.bus.complaints else ""
 
 
 def _check_hello(observer: Observer, report: Report, pong: Pong) -> None:

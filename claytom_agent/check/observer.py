@@ -34,11 +34,11 @@ class CheckBus(Bus):
 
     def __init__(self, client: Client) -> None:
         super().__init__(client)
-        self.refusals: list[str] = []
+        self.complaints: list[str] = []
 
     def complain(self, text: str) -> None:
         """Keep the complaint: a check says in its lines what its own credential may not do."""
-        self.refusals.append(text)
+        self.complaints.append(text)
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,11 +102,11 @@ class Observer:
         await self.bus.subscribe(f"{ROOT}.{unit}.metrics.*", self._on_metrics)
         await self.bus.subscribe(f"{ROOT}.{unit}.command.hello", self._on_hello)
         await self.bus.flush()
-        before = len(self.bus.refusals)
+        before = len(self.bus.complaints)
         await self.bus.subscribe(f"$JS.ACK.{STREAM}.{unit}-{role}.>", self._on_ack)
         await self.bus.flush()
         await asyncio.sleep(0.05)
-        self.sees_acks = not any("$js.ack" in text.lower() for text in self.bus.refusals[before:])
+        self.sees_acks = not any("$js.ack" in text.lower() for text in self.bus.complaints[before:])
 
     def _seen(self, message: Msg) -> Seen:
         self._number += 1

@@ -48,8 +48,8 @@ class EnrolView(APIView):
     @extend_schema(
         summary="Enrol an agent",
         description="Offers a seat of a subsidiary. The answer has a one-time token and lines to paste; until the "
-        "token is exchanged nothing changes. A token offered before for the seat counts no more. A session must have "
-        "been confirmed in the last ten minutes.",
+        "token is exchanged nothing changes. A token offered before for the seat counts no more. A session must "
+        "have been confirmed in the last ten minutes.",
         request=EnrolSerializer,
         responses={201: OfferedSerializer},
         tags=["agents"],
@@ -74,9 +74,9 @@ class CredentialsView(APIView):
 
     @extend_schema(
         summary="Get the login of an agent",
-        description="For a one-time token: the seat's hosted agent is dismissed, and the caller holds the seat under "
-        "its next generation. For a proof of the key: the login is renewed. 403: the token or the proof does not "
-        "count, and why. 503: this portal mints no logins; the token still counts.",
+        description="For a one-time token: the seat's hosted agent is dismissed, and the caller holds the seat "
+        "under its next generation. For a proof of the key: the login is renewed. 403: the token or the proof does "
+        "not count, and why. 503: this portal mints no logins; the token still counts.",
         request=AskSerializer,
         responses={201: IssuedSerializer},
         auth=[],

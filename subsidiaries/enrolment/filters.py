@@ -8,7 +8,7 @@ from django.db.models import QuerySet
 from subsidiaries.enrolment.models import Enrolment
 
 
-class EnrolmentFilter(django_filters.FilterSet):
+class EnrolmentFilter(django_filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
     """Enrolments by unit, and those that have not ended."""
 
     unit = django_filters.CharFilter(field_name="unit__slug", help_text="Slug of the unit.")

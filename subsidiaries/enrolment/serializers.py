@@ -12,7 +12,7 @@ from rest_framework import serializers
 from holding.models import Seat
 from iam.access.rights import REASON_LENGTH
 from subsidiaries.enrolment.models import Enrolment
-from subsidiaries.enrolment.services import DEFAULT_MINUTES, MOST_MINUTES, Issued
+from subsidiaries.enrolment.services import DEFAULT_MINUTES, MOST_MINUTES
 from subsidiaries.enrolment.snippets import snippets
 
 SHOWN = {
@@ -145,8 +145,8 @@ class AskSerializer(serializers.Serializer[Any]):
     public_key = serializers.CharField(
         required=False,
         max_length=60,
-        help_text="Public key of a NATS user (U…). With a token: the login is made for this key, and its seed stays "
-        "with the agent. For a renewal: the key that the login is of.",
+        help_text="Public key of a NATS user (U…). With a token: the login is made for this key, and its seed "
+        "stays with the agent. For a renewal: the key that the login is of.",
     )
     subject = serializers.CharField(
         required=False, max_length=120, help_text="Address that is expected; another seat's token is then refused."
@@ -190,7 +190,7 @@ class AskSerializer(serializers.Serializer[Any]):
         )
     ]
 )
-class IssuedSerializer(serializers.Serializer[Issued]):
+class IssuedSerializer(serializers.Serializer[dict[str, Any]]):
     """The login of an agent."""
 
     subject = serializers.CharField(help_text="The agent's address, which it must use from now on.")

@@ -25,7 +25,7 @@ from subsidiaries.replacement import services as replacement
 welcome, farewell, observe, silent = speaking.welcome, speaking.farewell, speaking.observe, speaking.silent
 PERMISSION = "agents.enrol"
 TOKEN_BYTES = 24
-TOKEN_MARK = "cte_"  # so that a scanner of secrets finds one that leaked
+TOKEN_MARK = "cte_"  # noqa: S105 - the beginning of each, so that a scanner finds one that leaked
 DEFAULT_MINUTES, MOST_MINUTES = 15, 24 * 60
 
 
@@ -182,7 +182,7 @@ def renew(*, public_key: str, at: datetime, signature: bytes) -> Issued:
 
 @transaction.atomic
 def withdraw(*, by: User, enrolment: Enrolment, reason: str) -> Enrolment:
-    """End an enrolment: a token counts no more; a seat that is held goes back to the hosts, and the login is revoked.
+    """End an enrolment: a token counts no more; a held seat goes back to the hosts, and the login is revoked.
 
     Raises NotHeldError without the permission for the unit, RefusedError for one that has ended and without a
     reason.

@@ -31,13 +31,15 @@ const answer = await (await fetch("{portal}{path}", {{
 }})).json();
 if (!answer.creds) throw new Error(JSON.stringify(answer));
 writeFileSync("agent.creds", answer.creds, {{ mode: 0o600 }});
-writeFileSync("agent.env", `CLAYTOM_SUBJECT=${{answer.subject}}\\nNATS_URL=${{answer.nats_url}}\\nCLAYTOM_CREDS=agent.creds\\n`);
+const variables = {{ CLAYTOM_SUBJECT: answer.subject, NATS_URL: answer.nats_url, CLAYTOM_CREDS: "agent.creds" }};
+writeFileSync("agent.env", Object.entries(variables).map(([name, value]) => `${{name}}=${{value}}\\n`).join(""));
 '
 node --env-file=agent.env examples/node/agent.mjs
 """
 SHELL = """\
-curl -sf {portal}{path} -d token={token} > agent.json
-umask 077; jq -r .creds agent.json > agent.creds
+umask 077
+curl -s --json '{{"token": "{token}"}}' {portal}{path} > agent.json
+jq -r .creds agent.json > agent.creds
 export CLAYTOM_SUBJECT=$(jq -r .subject agent.json) NATS_URL=$(jq -r .nats_url agent.json) CLAYTOM_CREDS=agent.creds
 rm agent.json
 python examples/raw/agent.py

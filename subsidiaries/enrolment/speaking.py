@@ -25,7 +25,7 @@ def _refused(code: str, reason: str, retry_after_s: float = ASK_AGAIN_S) -> Mapp
 
 
 @transaction.atomic
-def welcome(*, message: Message) -> Mapping[str, object]:
+def welcome(*, message: Message) -> Mapping[str, object]:  # noqa: PLR0911 - each refusal has its own word
     """Grant an epoch to the agent that holds a seat, or say why not.
 
     An agent that comes back with the epoch it was given keeps it. One that comes with another is fenced, or waits
@@ -130,9 +130,8 @@ def observe(*, messages: Sequence[Message]) -> int:
         enrolment.seen_at, enrolment.reported_at = now, report.ts
         enrolment.save(update_fields=["seen_at", "reported_at"])
         _mark, state, done, _age = report.agents[0]
-        if state == "retired":  # it leaves; its seat is not vacant
-            state = "unknown"
-        told[enrolment.seat_id] = (enrolment.agent.generation, state, done)
+        known = "unknown" if state == "retired" else state  # it leaves; its seat is not vacant
+        told[enrolment.seat_id] = (enrolment.agent.generation, known, done)
     if told:
         replacement.note_singles(told=told, now=now)
     counters.add("claytom_presence_single_total", len(told))

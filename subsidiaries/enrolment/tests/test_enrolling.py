@@ -236,7 +236,9 @@ def test_the_login_is_renewed_by_a_proof_of_the_key(client: Client) -> None:
     assert response.status_code == 201, response.content
     assert response.json()["subject"] == SUBJECT
     assert response.json()["public_key"] == key.public_key
-    assert Enrolment.objects.get().credential_until > timezone.now() + timedelta(hours=23)
+    until = Enrolment.objects.get().credential_until
+    assert until is not None
+    assert until > timezone.now() + timedelta(hours=23)
     assert LedgerEntry.objects.filter(action="agent.renew").count() == 1
     assert renewal(key, timezone.now() - timedelta(minutes=5)).status_code == 403  # an old proof
     thief = KeyPair.generate(Kind.USER)
