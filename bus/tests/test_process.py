@@ -280,6 +280,15 @@ def test_entries_are_sealed_within_seconds(streams: str, bus_process: subprocess
     assert audit.verify().ok
 
 
+async def is_answered(bus: Bus) -> bool:
+    """Whether the process is up: somebody answers requests."""
+    try:
+        await bus.request("org.claytom.pricing.command.hello", b"{")
+    except NobodyThereError:
+        return False
+    return True
+
+
 def test_the_leases_of_a_dead_host_are_freed_before_their_time(
     streams: str, nats_host_url: str, bus_process: subprocess.Popen[bytes]
 ) -> None:
@@ -295,7 +304,8 @@ def test_the_leases_of_a_dead_host_are_freed_before_their_time(
         "    await asyncio.sleep(60)\n"
         "asyncio.run(main())\n"
     )
-    time.sleep(2)  # the fast path watches connections from its own start on
+    until(lambda: with_bus(streams, is_answered))
+    time.sleep(1)  # the fast path, begun by now, watches connections from its own start on
     host = subprocess.Popen(
         [sys.executable, "-c", claim, f"{nats_host_url}/pricing.creds"],
         cwd=ROOT,
