@@ -40,7 +40,7 @@ begin
     end if;
     insert into holding_seat (id, unit_id, role_id, body_id, division_id, ordinal, code, name_es, name_en, duty,
                               reports_to_id, generation)
-    select id, unit_id, role_id, body_id, division_id, ordinal, code, name_es, name_en, duty, reports_to_id, 1, 'run'
+    select id, unit_id, role_id, body_id, division_id, ordinal, code, name_es, name_en, duty, reports_to_id, 1
       from holding_stagedseat order by id;
     with made as (
         insert into holding_agent (unit_id, seat_id, generation, agent_id, subject, blueprint_id, created_at)
