@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from django.core.management import call_command
 from django.test import Client
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from audit.models import LedgerEntry
 from bus.dispatch import dispatch
@@ -57,6 +57,12 @@ def acts(code: str = CODE) -> list[str]:
     return list(
         LedgerEntry.objects.filter(object=f"escalation/{code}").order_by("id").values_list("action", flat=True)
     )
+
+
+@pytest.fixture(autouse=True)
+def english() -> Iterator[None]:
+    with translation.override("en"):
+        yield
 
 
 @pytest.fixture
