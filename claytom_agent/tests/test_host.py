@@ -11,7 +11,9 @@ from typing import Any
 import pytest
 
 from claytom_agent.client import Bus, NoAnswerError
+from claytom_agent.host import Host, HostOptions
 from claytom_agent.leases import LeaseTimes
+from claytom_agent.lines import NoLineError
 from claytom_agent.tests.conftest import (
     ORDER,
     NatsServer,
@@ -513,3 +515,28 @@ async def test_a_host_has_a_few_tasks_a_division_and_none_an_agent(portal: Bus, 
     await put_manifest(portal, "pricing.1", 2, operators=3000)
     await wait_until(lambda: host.status()["live"] == 3001)
     assert len(asyncio.all_tasks()) <= few + 2
+
+
+async def test_a_server_with_passwords_has_one_line_for_all_units(nats_with_passwords: NatsServer) -> None:
+    bus = await Bus.connect(nats_with_passwords.url("portal"), name="test", inbox_prefix="_INBOX", timeout_s=20)
+    await make_streams(bus)
+    await put_manifest(bus, "pricing.1")
+    await put_manifest(bus, "corporate.c-suite")
+    host = Host(HostOptions(url=nats_with_passwords.url(), id="h1"))
+    run = asyncio.create_task(host.run())
+    try:
+        await wait_until(lambda: hasattr(host, "keeper") and host.status()["live"] == 7, 30)
+        assert host.lines.of("pricing") is host.lines.of("corporate") is host.lines.host
+        assert (await ask(bus, "pricing.director.di-0001-g1"))["state"] == "idle"
+    finally:
+        host.stop()
+        await run
+        await bus.close()
+
+
+async def test_each_unit_has_a_line_of_its_own(portal: Bus, start_host: StartHost) -> None:
+    host = await start_host()
+    names = {host.lines.of(unit)._client.options["name"] for unit in ("pricing", "sales", "corporate")}
+    assert names == {"unit:h1:pricing", "unit:h1:sales", "unit:h1:corporate"}
+    with pytest.raises(NoLineError, match="no credential for nowhere"):
+        host.lines.of("nowhere")
