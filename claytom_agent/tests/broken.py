@@ -10,6 +10,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from claytom_agent.login import Login, split_url
 from claytom_agent.tests.single import SUBJECT
 
 FAULTS = (
@@ -55,7 +56,11 @@ class SmallAgent:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> "SmallAgent":
-        self.client = await nats.connect(self.url, inbox_prefix=b"_INBOX_host")
+        server, path = split_url(self.url)
+        inbox = Login(path).read().claims.inbox_prefix if path else "_INBOX_host"
+        self.client = await nats.connect(
+            server, inbox_prefix=inbox.encode(), user_credentials=str(path) if path else None
+        )
         await self.client.subscribe(SUBJECT, cb=self._on_address)
         await self._hello()
         for work in (self._presence(), self._kpis(), self._pull()):
