@@ -57,10 +57,12 @@ class SmallAgent:
 
     async def start(self) -> "SmallAgent":
         server, path = split_url(self.url)
-        inbox = Login(path).read().claims.inbox_prefix if path else "_INBOX_host"
-        self.client = await nats.connect(
-            server, inbox_prefix=inbox.encode(), user_credentials=str(path) if path else None
-        )
+        options: dict[str, Any] = {"inbox_prefix": "_INBOX_host"}
+        if path is not None:
+            file = Login(path)
+            prefix = file.read().claims.inbox_prefix
+            options = {"inbox_prefix": prefix, "user_jwt_cb": file.jwt, "signature_cb": file.answer}
+        self.client = await nats.connect(server, **options)
         await self.client.subscribe(SUBJECT, cb=self._on_address)
         await self._hello()
         for work in (self._presence(), self._kpis(), self._pull()):
