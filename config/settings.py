@@ -414,6 +414,7 @@ SPECTACULAR_SETTINGS = {
         "VerdictEnum": "iam.authority.models.Decision.Verdict",
         "ReviewVerdictEnum": "iam.access.models.ReviewItem.Verdict",
         "InterestKindEnum": "iam.authority.models.Interest.Kind",
+        "EnrolmentStateEnum": "subsidiaries.enrolment.models.Enrolment.State",
         "OfficeScopeEnum": "iam.authority.models.Office.Scope",
         "CommandStateEnum": "subsidiaries.commands.models.Command.State",
         "CommandScopeEnum": "subsidiaries.commands.models.Command.Scope",

@@ -10,6 +10,7 @@ import nats
 from nats.aio.client import Client
 from nats.aio.msg import Msg
 
+from claytom_agent.login import Login, split_url
 from claytom_agent.tests.single import SUBJECT
 
 FAULTS = (
@@ -55,7 +56,13 @@ class SmallAgent:
         self._tasks: list[asyncio.Task[None]] = []
 
     async def start(self) -> "SmallAgent":
-        self.client = await nats.connect(self.url, inbox_prefix=b"_INBOX_host")
+        server, path = split_url(self.url)
+        options: dict[str, Any] = {"inbox_prefix": "_INBOX_host"}
+        if path is not None:
+            file = Login(path)
+            prefix = file.read().claims.inbox_prefix
+            options = {"inbox_prefix": prefix, "user_jwt_cb": file.jwt, "signature_cb": file.answer}
+        self.client = await nats.connect(server, **options)
         await self.client.subscribe(SUBJECT, cb=self._on_address)
         await self._hello()
         for work in (self._presence(), self._kpis(), self._pull()):

@@ -1,14 +1,15 @@
 """What a single agent meets: a desk that welcomes it, and the queue of its role."""
 
 import json
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 from nats.aio.msg import Msg
 
 from bus.streams import SECOND
 from claytom_agent.client import Bus, Outgoing, event_headers, iso
+from claytom_agent.login import with_credentials
 from claytom_agent.messages import ce_type
+from claytom_agent.tests.conftest import NatsServer
 
 UNIT = "pricing"
 ROLE = "operator"
@@ -107,4 +108,8 @@ async def ask(portal: Bus, name: str, body: Any = None, subject: str = SUBJECT) 
     return answer
 
 
-Start = Callable[..., Awaitable[Any]]
+def login(server: NatsServer, subject: str = SUBJECT) -> str:
+    """Make the login of a single agent, as the portal would; return the URL that names it."""
+    path = server.directory / f"{subject.rpartition('.')[2]}.creds"
+    path.write_text(server.store.issue_agent(subject).creds_text)
+    return with_credentials(server.address, path)

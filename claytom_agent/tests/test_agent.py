@@ -12,7 +12,7 @@ from claytom_agent.agent import Agent, FencedError
 from claytom_agent.client import Bus, NoAnswerError, NobodyThereError
 from claytom_agent.subjects import SubjectError
 from claytom_agent.tests.conftest import NatsServer, wait_until
-from claytom_agent.tests.single import SUBJECT, Desk, Ear, ask, make_queue, put_work, queue_state
+from claytom_agent.tests.single import SUBJECT, Desk, Ear, ask, login, make_queue, put_work, queue_state
 from claytom_agent.workers.base import Context, Cost, Item, ItemRejectedError, Output
 
 KPIS = {
@@ -57,7 +57,7 @@ async def start(nats: NatsServer, desk: Desk) -> AsyncIterator[Any]:
     running: list[Run] = []
 
     async def begin(work: Any = echo, **options: Any) -> Run:
-        run = Run(Agent(SUBJECT, work, url=nats.url(), **options))
+        run = Run(Agent(SUBJECT, work, url=login(nats), **options))
         running.append(run)
         await wait_until(lambda: run.agent.condition.state != "starting" or run.task.done())
         return run

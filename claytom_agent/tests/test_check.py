@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 import pytest_asyncio
@@ -12,8 +13,15 @@ from claytom_agent.agent import Agent
 from claytom_agent.check import CheckOptions, Level, Report, check_agent
 from claytom_agent.client import Bus
 from claytom_agent.tests.broken import FAULTS, SmallAgent
-from claytom_agent.tests.conftest import REPOSITORY, NatsServer, StartHost, put_manifest, wait_until
-from claytom_agent.tests.single import SUBJECT, Desk, make_queue, queue_state
+from claytom_agent.tests.conftest import (
+    REPOSITORY,
+    NatsServer,
+    StartHost,
+    make_streams,
+    put_manifest,
+    wait_until,
+)
+from claytom_agent.tests.single import SUBJECT, Desk, login, make_queue, queue_state
 from claytom_agent.tests.test_agent import KPIS, Run, echo
 
 QUICK = CheckOptions(kpi_s=1.0, presence_s=0.3, work_s=2.0, inbox_prefix="_INBOX")
@@ -28,17 +36,17 @@ async def desk(portal: Bus) -> Desk:
 @pytest_asyncio.fixture
 async def good(nats: NatsServer, desk: Desk) -> AsyncIterator[Run]:
     """An agent on the SDK."""
-    run = Run(Agent(SUBJECT, echo, url=nats.url(), measures=lambda: (KPIS, {})))
+    run = Run(Agent(SUBJECT, echo, url=login(nats), measures=lambda: (KPIS, {})))
     await wait_until(lambda: run.agent.condition.state == "idle")
     yield run
     run.agent.stop()
     await asyncio.gather(run.task, return_exceptions=True)
 
 
-async def check(nats: NatsServer, level: Level, *faults: str, user: str = "portal") -> Report:
-    agent = await SmallAgent(nats.url(), *faults).start()
+async def check(nats: NatsServer, level: Level, *faults: str) -> Report:
+    agent = await SmallAgent(login(nats), *faults).start()
     try:
-        return await check_agent(SUBJECT, nats.url(user), level, QUICK)
+        return await check_agent(SUBJECT, nats.url("portal"), level, QUICK)
     finally:
         await agent.stop()
 
@@ -116,7 +124,7 @@ async def test_a_wrong_hello_is_seen_when_it_is_said_during_the_check(nats: Nats
         await agent._hello()
         return agent
 
-    agent = await SmallAgent(nats.url(), "hello-protocol").start()
+    agent = await SmallAgent(login(nats), "hello-protocol").start()
     again = asyncio.create_task(late())
     report = await check_agent(SUBJECT, nats.url("portal"), "L1", QUICK)
     await again
@@ -132,11 +140,22 @@ async def test_nobody_at_the_address_is_said_at_once(nats: NatsServer, desk: Des
     assert report.reached is None
 
 
-async def test_what_the_credential_may_not_see_is_not_judged(nats: NatsServer, desk: Desk) -> None:
-    agent = await SmallAgent(nats.url()).start()
-    options = CheckOptions(kpi_s=1.0, presence_s=0.3, work_s=2.0)
-    report = await check_agent(SUBJECT, nats.url("host"), "L1", options)
-    await agent.stop()
+async def test_what_the_login_may_not_see_is_not_judged(tmp_path: Path) -> None:
+    """The host user of a server with passwords sees what agents publish, and no acknowledgements."""
+    server = NatsServer(tmp_path, passwords=True)
+    server.start()
+    try:
+        portal = await Bus.connect(server.url("portal"), name="test", inbox_prefix="_INBOX", timeout_s=10)
+        await make_streams(portal)
+        await make_queue(portal)
+        await Desk(portal).open()
+        agent = await SmallAgent(server.url()).start()
+        options = CheckOptions(kpi_s=1.0, presence_s=0.3, work_s=2.0)
+        report = await check_agent(SUBJECT, server.url("host"), "L1", options)
+        await agent.stop()
+        await portal.close()
+    finally:
+        server.kill()
     assert failed(report) == set(), report.table()
     line = next(line for line in report.findings if line.what == "acknowledgement")
     assert line.verdict == "not applicable"
@@ -146,8 +165,8 @@ async def test_what_the_credential_may_not_see_is_not_judged(nats: NatsServer, d
 async def test_a_faster_colleague_is_no_fault(nats: NatsServer, desk: Desk) -> None:
     """Agents of a role share the queue: the check goes on until the one that it checks has got an item."""
     other = SUBJECT.replace("0042", "0043")
-    colleague = Run(Agent(other, echo, url=nats.url(), capacity=20))
-    agent = await SmallAgent(nats.url(), "slow").start()
+    colleague = Run(Agent(other, echo, url=login(nats, other), capacity=20))
+    agent = await SmallAgent(login(nats), "slow").start()
     report = await check_agent(SUBJECT, nats.url("portal"), "L1", QUICK)
     await agent.stop()
     colleague.agent.stop()

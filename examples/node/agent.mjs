@@ -96,6 +96,7 @@ async function presence() {
       ts: now(), subsidiary: unit, host: `a-${id}`, division: `${unit}.a-${id}`, epoch, observed_generation: 0,
       total: 1, counts: { [state]: 1 }, full: true, agents: [[id, state, done, 0]],
     };
+    if (nc.isClosed()) return;
     nc.publish(metrics("presence"), json.encode(body), { headers: head("host.presence", `pr-${id}-${epoch}-${n}`) });
     await sleep(terms.presence_interval_s ?? 5);
   }
@@ -166,8 +167,17 @@ async function doItem(message) {
   for await (const status of nc.status()) if (status.type === "reconnect") await hello();
 })();
 
+// Closed for good: the login was revoked, or has expired.
+nc.closed().then((error) => {
+  if (stopping) return;
+  console.error("NATS closed the connection and takes no new one:", error?.message ?? "no reason given");
+  process.exit(1);
+});
+
+let stopping = false;
 for (const signal of ["SIGTERM", "SIGINT"]) {
   process.on(signal, async () => {
+    stopping = true;
     const body = json.encode({ agent: subject, epoch, reason: "stopped" });
     await nc.request(`org.claytom.${unit}.command.goodbye`, body, { headers: head("agent.goodbye", `goodbye-${id}-${epoch}`), timeout: 2000 }).catch(() => {});
     await nc.drain();

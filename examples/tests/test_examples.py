@@ -14,8 +14,9 @@ import pytest_asyncio
 
 from claytom_agent.check import CheckOptions, Report, check_agent
 from claytom_agent.client import Bus
+from claytom_agent.login import split_url
 from claytom_agent.tests.conftest import REPOSITORY, NatsServer, nats, portal, wait_until
-from claytom_agent.tests.single import SUBJECT, Desk, Ear, make_queue, put_work, queue_state
+from claytom_agent.tests.single import SUBJECT, Desk, Ear, login, make_queue, put_work, queue_state
 
 __all__ = ["nats", "portal"]
 EXAMPLES = REPOSITORY / "examples"
@@ -26,7 +27,9 @@ class Program:
     """An example as a process of its own."""
 
     def __init__(self, command: list[str], directory: Path, server: NatsServer) -> None:
-        environment = {**os.environ, "NATS_URL": server.url(), "CLAYTOM_SUBJECT": SUBJECT}
+        url = login(server)
+        environment = {**os.environ, "NATS_URL": url, "CLAYTOM_SUBJECT": SUBJECT}
+        environment["CLAYTOM_CREDS"] = str(split_url(url)[1])
         environment["PYTHONPATH"] = str(REPOSITORY)
         self.process = subprocess.Popen(
             command, cwd=directory, env=environment, stderr=subprocess.PIPE, stdout=subprocess.PIPE, text=True

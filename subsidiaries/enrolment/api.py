@@ -20,12 +20,12 @@ from subsidiaries.enrolment.credentials import NoMintError, server_address
 from subsidiaries.enrolment.filters import EnrolmentFilter
 from subsidiaries.enrolment.models import Enrolment
 from subsidiaries.enrolment.serializers import (
-    AskSerializer,
     EnrolmentSerializer,
     EnrolSerializer,
     IssuedSerializer,
+    LoginAskSerializer,
     OfferedSerializer,
-    WithdrawSerializer,
+    WithdrawAgentSerializer,
 )
 from subsidiaries.enrolment.services import Issued, TokenRefusedError, enrol, exchange, renew, withdraw
 
@@ -77,14 +77,14 @@ class CredentialsView(APIView):
         description="For a one-time token: the seat's hosted agent is dismissed, and the caller holds the seat "
         "under its next generation. For a proof of the key: the login is renewed. 403: the token or the proof does "
         "not count, and why. 503: this portal mints no logins; the token still counts.",
-        request=AskSerializer,
+        request=LoginAskSerializer,
         responses={201: IssuedSerializer},
         auth=[],
         tags=["agents"],
     )
     def post(self, request: Request) -> Response:
         """Exchange a token, or renew. Raises PermissionDenied, ValidationError, NotMintedError."""
-        asked = AskSerializer(data=request.data)
+        asked = LoginAskSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         try:
             with refusals():
@@ -145,7 +145,7 @@ class EnrolmentViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[Enrolmen
         description="A token counts no more. A seat that is held goes back to the hosts under its next generation, "
         "and the agent's login is revoked.",
         parameters=[ID],
-        request=WithdrawSerializer,
+        request=WithdrawAgentSerializer,
         responses=EnrolmentSerializer,
         tags=["agents"],
     )
@@ -153,7 +153,7 @@ class EnrolmentViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[Enrolmen
     def withdraw(self, request: Request, pk: str) -> Response:
         """End an enrolment. Raises PermissionDenied, ValidationError, Http404."""
         enrolment = self.get_object()
-        asked = WithdrawSerializer(data=request.data)
+        asked = WithdrawAgentSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         with refusals():
             withdraw(by=caller(request), enrolment=enrolment, **asked.validated_data)

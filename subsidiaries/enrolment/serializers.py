@@ -111,7 +111,7 @@ class OfferedSerializer(EnrolmentSerializer):
         return SnippetSerializer(snippets(self.context["token"]), many=True).data
 
 
-class WithdrawSerializer(serializers.Serializer[Enrolment]):
+class WithdrawAgentSerializer(serializers.Serializer[Enrolment]):
     """Why an enrolment ends."""
 
     reason = serializers.CharField(max_length=REASON_LENGTH, help_text="Why; for the ledger.")
@@ -138,7 +138,7 @@ class SignatureField(serializers.Field[bytes, str, str, Any]):
         return base64.b64encode(value).decode()
 
 
-class AskSerializer(serializers.Serializer[Any]):
+class LoginAskSerializer(serializers.Serializer[Any]):
     """What an agent shows for a login: the one-time token, or later the proof that it holds its key."""
 
     token = serializers.CharField(required=False, max_length=100, help_text="One-time token of an enrolment.")
