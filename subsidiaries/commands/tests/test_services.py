@@ -4,10 +4,11 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 import pytest
-from django.utils import timezone
+from django.utils import timezone, translation
 
 from audit.models import LedgerEntry
 from holding.models import Agent, Division, Seat, Suspension, Unit
+from holding.tests.factories import make_holding
 from iam.access.rights import RefusedError
 from iam.access.tests.factories import make_person
 from subsidiaries.commands import handlers, services
@@ -16,18 +17,23 @@ from subsidiaries.commands.orders import lifting
 from subsidiaries.commands.tests.factories import desired, give, make_order, manifest_of, obey, refuse, sent, states
 from subsidiaries.replacement import observing
 from subsidiaries.replacement import services as replacement
-from subsidiaries.replacement.models import Census, Incident, SeatState
-from subsidiaries.replacement.tests.factories import bring_to_life, make_staffed_holding, report, unit_id
+from subsidiaries.replacement.models import Census, Incident, Monitor, SeatState
+from subsidiaries.replacement.tests.factories import bring_to_life, report, unit_id
 
 pytestmark = pytest.mark.django_db
+UNITS = ("pricing", "tax", "data")
 assert handlers  # presence is heard once they are imported, as in the process that takes it
 
 
 @pytest.fixture(autouse=True)
 def holding(db: None) -> Iterator[None]:
-    make_staffed_holding()
+    make_holding(subsidiaries=UNITS)
+    observing.ensure_states()
+    now = timezone.now()
+    Monitor.objects.create(since=now - timedelta(minutes=10), last_at=now)
     bring_to_life()
-    yield
+    with translation.override("en"):
+        yield
     assert observing.census_drift() == []
 
 
@@ -47,8 +53,8 @@ def state(command: Command) -> str:
 
 def test_a_pause_of_everybody_is_some_rows_and_is_confirmed_by_presence_alone() -> None:
     command = give(reason="the whole market is closed")
-    assert command.agents == 35 * 35 + 50
-    assert Suspension.objects.count() == Division.objects.count() == 181
+    assert command.agents == 3 * 35 + 50
+    assert Suspension.objects.count() == Division.objects.count() == 3 * 5 + 6
     assert set(desired("pricing.1").values()) | set(desired("corporate.c-suite").values()) == {"paused"}
     assert sent("org.claytom.pricing.command.pause")[0]["reason"] == "the whole market is closed"
     assert set(states(command).values()) == {"sent"}
@@ -365,7 +371,7 @@ def test_a_division_is_handed_over_when_a_later_tenure_reports_it() -> None:
 
 def test_a_host_is_drained_of_all_that_it_runs() -> None:
     command = give("drain", host="host-a")
-    assert len(states(command)) == 181
+    assert len(states(command)) == 3 * 5 + 6
     assert sent("org.claytom.tax.command.drain")[0]["host"] == "host-a"
     with pytest.raises(RefusedError, match="about no agent"):
         give("drain", host="host-z")
