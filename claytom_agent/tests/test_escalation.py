@@ -65,7 +65,7 @@ async def running(portal: Bus, start_host: StartHost, worker: dict[str, Any] = W
 
 
 async def fail(portal: Bus, *agents: str) -> None:
-    await portal.publish(f"{ROOT}.command.config", json.dumps({"fail": list(agents), "version": 1}).encode())
+    await portal.publish(f"{ROOT}.command.config", json.dumps({"fail": list(agents), "version": 1}).encode(), ORDER)
 
 
 async def pause(portal: Bus, host: Host, *roles: str) -> None:
