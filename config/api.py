@@ -24,7 +24,7 @@ from iam.authority.api import (
     SubstitutionViewSet,
     VersionViewSet,
 )
-from portal.api import NotFoundView, OverviewView
+from portal.api import AsyncApiView, MessageSchemaView, NotFoundView, OverviewView
 from subsidiaries.commands.api import CommandViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, ReplacementViewSet
@@ -66,6 +66,8 @@ router.register("authority/interests", InterestViewSet, basename="interest")
 
 urlpatterns = [
     path("schema/", SchemaView.as_view(), name="api-schema"),
+    path("asyncapi.json", AsyncApiView.as_view(), name="asyncapi"),
+    path("schemas/<str:name>.json", MessageSchemaView.as_view(), name="message-schema"),
     path("v1/overview/", OverviewView.as_view(), name="overview-api"),
     path("v1/authority/matrix/", MatrixView.as_view(), name="matrix-api"),
     path("v1/", include(router.urls)),

@@ -2,6 +2,7 @@
 
 from typing import Any, NoReturn
 
+from django.http import JsonResponse
 from django.utils import timezone
 from django.utils.translation import get_language
 from django.utils.translation import gettext as _
@@ -11,6 +12,8 @@ from rest_framework.request import Request
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
+from bus.contract import asyncapi, schemas
+from claytom_agent.messages import MESSAGE_TYPES
 from iam.access.rules import CLEARED
 from portal import figures
 from portal.filters import refuse_unknown_parameters
@@ -64,6 +67,30 @@ def _unit(
         "replacements_24h": replaced,
         "kpis": kpis,
     }
+
+
+class AsyncApiView(APIView):
+    """The AsyncAPI document of the agent protocol."""
+
+    schema = None
+    permission = CLEARED
+
+    def get(self, request: Request) -> JsonResponse:
+        """Return the document."""
+        return JsonResponse(asyncapi.document())
+
+
+class MessageSchemaView(APIView):
+    """The JSON Schema (2020-12) of one message of the agent protocol."""
+
+    schema = None
+    permission = CLEARED
+
+    def get(self, request: Request, name: str) -> JsonResponse:
+        """Return the schema; raise NotFound for a message that there is not."""
+        if name not in MESSAGE_TYPES:
+            raise NotFound(_("There is no message %(name)s; /api/asyncapi.json lists them.") % {"name": name[:100]})
+        return JsonResponse(schemas.schema(name), content_type="application/schema+json")
 
 
 class NotFoundView(APIView):

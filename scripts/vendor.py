@@ -1,4 +1,4 @@
-"""Fetch the vendored files of `static/vendor/vendor.lock.json` from the npm registry and verify them.
+"""Fetch the vendored files of every `vendor.lock.json` from the npm registry and verify them.
 
 For developers: `python scripts/vendor.py` fetches again what the lock names; a new version is taken by editing
 `version` and `integrity` there. It needs npm, which asks the registry that it is set up for; the registry's
@@ -16,8 +16,8 @@ import tarfile
 import tempfile
 from pathlib import Path
 
-VENDOR = Path(__file__).resolve().parent.parent / "static" / "vendor"
-LOCK = VENDOR / "vendor.lock.json"
+ROOT = Path(__file__).resolve().parent.parent
+VENDORS = (ROOT / "static" / "vendor", ROOT / "bus" / "tests" / "vendor")
 SOURCE_MAP = re.compile(rb"^\s*(//|/\*)# sourceMappingURL=.*$", re.MULTILINE)
 
 
@@ -45,19 +45,26 @@ def content(archive: tarfile.TarFile, path: str) -> bytes:
     return SOURCE_MAP.sub(b"", raw) if path.endswith((".js", ".css")) else raw
 
 
-def main() -> int:
-    """Fetch every package of the lock, write its files, and write their checksums back."""
-    lock = json.loads(LOCK.read_text(encoding="utf-8"))
+def fetch(vendor: Path) -> None:
+    """Fetch every package of a lock, write its files beside it, and write their checksums back."""
+    path = vendor / "vendor.lock.json"
+    lock = json.loads(path.read_text(encoding="utf-8"))
     for package in lock["packages"]:
         archive = download(package["package"], package["version"], package["integrity"])
         for entry in package["files"]:
             raw = content(archive, entry["source"])
-            target = VENDOR / entry["file"]
+            target = vendor / entry["file"]
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(raw)
             entry["sha256"] = hashlib.sha256(raw).hexdigest()
         sys.stdout.write(f"{package['package']}@{package['version']}: {len(package['files'])} files\n")
-    LOCK.write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
+    path.write_text(json.dumps(lock, indent=2) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """Fetch what every lock names."""
+    for vendor in VENDORS:
+        fetch(vendor)
     return 0
 
 

@@ -107,6 +107,8 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "message": "mail.view",
     # API
     "api-schema": CLEARED,
+    "asyncapi": CLEARED,
+    "message-schema": CLEARED,
     "api-not-found": CLEARED,
     "overview-api": "units.view",
     "unit-list": "units.view",

@@ -152,6 +152,7 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
 }  # fmt: skip
 # The same of routes whose objects are no unit's: one that exists.
 COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
+    "message-schema": lambda planted: {"name": "kpi.sample"},
     "ledger-detail": lambda planted: {"pk": planted.entry(OWN)},
     "admin:app_list": lambda planted: {"app_label": "holding"},
     "access-role": lambda planted: {"slug": "viewer"},

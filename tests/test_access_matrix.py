@@ -39,6 +39,13 @@ WAY_OUT: Final = "/admin/"  # where the administration leads whom it has nothing
 WIDE: Final = {code for code, permission in PERMISSIONS.items() if permission.wide}
 
 
+DOCUMENTS: Final = {
+    "api-schema": "/api/schema/",
+    "asyncapi": "/api/asyncapi.json",
+    "message-schema": "/api/schemas/kpi.sample.json",
+}
+"""What is published about the API and the protocol, to whoever has the clearance."""
+
 Case = tuple[Principal, Door, str, bool]
 """Who, where, by which method, and whether as a part of a page."""
 
@@ -98,7 +105,7 @@ class Matrix:
         rule = door.asks(method)
         if rule in WIDE - {"admin.use"} and principal.holds(rule):
             return []  # about the whole holding, and held for it
-        if door.name == "api-schema":
+        if door.name in DOCUMENTS:
             return []  # the same for everybody, see below
         told = b"\n".join([response.content, *(f"{k}: {v}".encode() for k, v in response.headers.items())])
         return self.planted.leaks(told, unseen=self.unseen(principal), asked=door.path)
@@ -346,9 +353,10 @@ def test_what_concerns_a_person_is_seen_by_them_whatever_the_unit(matrix: Matrix
     assert statuses(other, waiting.pk) == {404}
 
 
-def test_the_openapi_document_is_the_same_for_everybody(matrix: Matrix) -> None:
+@pytest.mark.parametrize(("name", "path"), DOCUMENTS.items())
+def test_a_document_is_the_same_for_everybody(matrix: Matrix, name: str, path: str) -> None:
     told = {
-        matrix.ask(principal, Door("api-schema", "api", CLEARED, "/api/schema/")).content
+        matrix.ask(principal, Door(name, "api", CLEARED, path)).content
         for principal in matrix.principals
         if principal.standing("api") == "cleared"
     }

@@ -416,3 +416,18 @@ def test_an_entry_comes_with_the_bytes_that_are_sealed(api: Api) -> None:
     assert sealed["hash"] == sha256(b"\x00" + sealed["bytes"].encode()).hexdigest()
     assert json.loads(sealed["bytes"])["action"] == sealed["action"]
     assert sealed["index"] is not None
+
+
+def test_the_protocol_is_published_as_asyncapi_and_as_a_schema_for_each_message(api: Api) -> None:
+    client = api.client
+    document = client.get("/api/asyncapi.json").json()
+    assert document["asyncapi"].startswith("3.")
+    names = set(document["components"]["messages"])
+    assert {"kpi.sample", "ingest.receipt"} <= names
+    schema = client.get("/api/schemas/kpi.sample.json")
+    assert schema.headers["Content-Type"] == "application/schema+json"
+    assert schema.json()["additionalProperties"] is False
+    missing = client.get("/api/schemas/kpi.nothing.json")
+    assert missing.status_code == 404
+    assert "/api/asyncapi.json" in missing.json()["detail"]
+    assert Client().get("/api/asyncapi.json").status_code == 401

@@ -35,7 +35,7 @@ class Kpis(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 
 class KpiSample(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
-    """`kpi.sample`: the brief's standard JSON, unchanged. It is a claim of the agent, not a measurement."""
+    """The brief's standard JSON, unchanged. It is a claim of the agent, not a measurement."""
 
     ts: Aware
     subsidiary: Slug
