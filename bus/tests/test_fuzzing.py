@@ -33,7 +33,7 @@ from subsidiaries.replacement.tests.factories import bring_to_life, make_staffed
 
 SEED = int(os.environ.get("FUZZ_SEED", random.SystemRandom().randrange(1 << 32)))
 STAGES = {"size", "json", "type", "schema", "semantic", "epoch"}
-SHARE, ALL = 40_000, 900_000  # decoded in this process
+SHARE, ALL = 25_000, 900_000  # decoded in this process
 HANDLED, HANDLED_ALL = 1_500, 50_000  # handed to the handlers, with the database
 SENT, SENT_ALL = 1_200, 50_000  # through NATS to the processes
 

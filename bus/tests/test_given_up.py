@@ -56,10 +56,15 @@ def bus_process(streams: str) -> Iterator[subprocess.Popen[bytes]]:
 
 
 def start(command: str = "bus") -> subprocess.Popen[bytes]:
-    return subprocess.Popen([sys.executable, str(ROOT / "manage.py"), command], cwd=ROOT, env=os.environ.copy())
+    """Start a process as an installation does: the ingest with a role of its own."""
+    env = os.environ.copy()
+    if command == "ingest":
+        env["DATABASE_ROLE"] = "ingest"
+    return subprocess.Popen([sys.executable, str(ROOT / "manage.py"), command], cwd=ROOT, env=env)
 
 
-def until(condition: Callable[[], T], seconds: float = 40) -> T:
+def until(condition: Callable[[], T | None], seconds: float = 40) -> T:
+    """Return the condition's first true value; fail after that many seconds."""
     deadline = time.monotonic() + seconds
     while not (value := condition()):
         assert time.monotonic() < deadline, "the condition did not come true"

@@ -47,8 +47,8 @@ def read(client: Client, path: str, status: int = 200) -> str:
     return response.content.decode()
 
 
-def api(client: Client, path: str, status: int = 200, **query: Any) -> Any:
-    response = client.get(f"/api/v1/{path}", query)
+def api(client: Client, path: str, status: int = 200, query: dict[str, str] | None = None) -> Any:
+    response = client.get(f"/api/v1/{path}", query or {})
     assert response.status_code == status, response.content
     return json.loads(response.content)
 
@@ -84,7 +84,7 @@ def test_the_page_counts_reasons_and_names_suspects(ada: Client, first: Quaranti
 def test_page_and_api_filter_alike(
     ada: Client, first: QuarantinedMessage, query: dict[str, str], count: int
 ) -> None:
-    assert len(api(ada, "quarantine/", **query)["results"]) == count
+    assert len(api(ada, "quarantine/", query=query)["results"]) == count
     page = ada.get("/quarantine/", query).content.decode()
     assert page.count('data-label="Received"') == count
 
