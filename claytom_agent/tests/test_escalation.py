@@ -12,7 +12,7 @@ from claytom_agent.escalation import superiors
 from claytom_agent.host import Host
 from claytom_agent.manifest import decode_manifest
 from claytom_agent.messages import ce_type
-from claytom_agent.tests.conftest import SETTINGS, StartHost, put_manifest, wait_until
+from claytom_agent.tests.conftest import ORDER, SETTINGS, StartHost, put_manifest, wait_until
 from claytom_agent.workers import register
 from claytom_agent.workers.base import Context, Item, Output
 
