@@ -154,8 +154,15 @@ class Appointment:
 
     seat: Seat
     division: str  # key
-    old: Agent | None  # of a vacant seat
+    old: Agent | None  # None: the seat was vacant
     new: Agent
+
+    @property
+    def replaced(self) -> Agent:
+        """The agent before. Raises ValueError for a seat that was vacant: nobody was replaced there."""
+        if self.old is None:
+            raise ValueError(f"{self.seat} was vacant.")
+        return self.old
 
 
 def appoint(

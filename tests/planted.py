@@ -243,7 +243,7 @@ def _happen(marked: Marked) -> None:
         Incident.objects.create(
             unit=marked.unit, kind=kind, opened_at=now, closed_at=closed, deficit=3, detail=detail
         )
-    division = Division.objects.filter(unit=marked.unit).first()
+    division = Division.objects.filter(unit=marked.unit)[0]
     FencedHost.objects.create(
         division=division, epoch=marked.number, host=f"zqhost-{marked.slug}", standing="superseded", first_at=now,
         last_at=now, messages=1, sent={"kpi.sample": 1},

@@ -92,7 +92,7 @@ def make_replacement(code: str = "op-0031") -> Replacement:
     seat, now = make_seat(code=code), timezone.now()
     done = appoint(seats=[(seat.pk, seat.generation)], actor="arp", reason="failed")[0]
     return Replacement.objects.create(
-        unit=seat.unit, seat=seat, generation=done.new.generation, old_agent=done.old, new_agent=done.new,
+        unit=seat.unit, seat=seat, generation=done.new.generation, old_agent=done.replaced, new_agent=done.new,
         reason=Replacement.Reason.FAILED, detected_at=now, decided_at=now,
     )  # fmt: skip
 

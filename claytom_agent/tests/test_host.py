@@ -462,22 +462,27 @@ async def test_one_agent_answers_at_its_address_and_the_manifest_stays_the_truth
     await put_manifest(portal, "pricing.1", 5)
     host = await start_host()
     await wait_until(lambda: host.status()["live"] == 5)
-    roster = host.divisions["pricing.1"].roster
+    division = host.divisions["pricing.1"]
+    roster = division.roster
+
+    def state() -> str:
+        return roster.agents[31].state
+
     answer = await tell(portal, "pause", generation=4)
     assert (answer["status"], answer["code"]) == ("rejected", "superseded")
     assert (await tell(portal, "pause", generation=5))["code"] == "manifest"
-    assert roster.agents[31].state == "idle"
+    assert state() == "idle"
     for _ in range(2):
         answer = await tell(portal, "pause", generation=6)
         assert answer["status"] == "accepted"
-        assert roster.agents[31].state == "paused"
+        assert state() == "paused"
     assert (await tell(portal, "resume", generation=5))["code"] == "manifest"
-    assert roster.agents[31].state == "paused"
+    assert state() == "paused"
     await put_manifest(portal, "pricing.1", 6, desired={"31": "paused"})
-    await wait_until(lambda: host.divisions["pricing.1"].manifest.generation == 6)  # type: ignore[union-attr]
-    assert roster.agents[31].state == "paused"
+    await wait_until(lambda: division.manifest is not None and division.manifest.generation == 6)
+    assert state() == "paused"
     assert (await tell(portal, "resume", generation=7))["status"] == "accepted"
-    assert roster.agents[31].state == "idle"
+    assert state() == "idle"
     assert (await tell(portal, "drain", generation=8))["code"] == "shared-host"
     assert (await tell(portal, "retire", generation=8))["status"] == "accepted"
     assert 31 not in roster.agents

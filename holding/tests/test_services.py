@@ -65,7 +65,7 @@ def test_the_same_appointment_twice_is_one(loaded: None) -> None:
 def test_a_corporate_seat_keeps_its_subject(loaded: None) -> None:
     seat = make_seat("corporate", "ceo")
     (done,) = appoint(seats=[(seat.pk, 1)], actor="arp", reason="failed")
-    assert done.old.subject == done.new.subject == "org.claytom.corporate.c-suite.ceo"
+    assert done.replaced.subject == done.new.subject == "org.claytom.corporate.c-suite.ceo"
     assert done.new.generation == 2
     manifest = sent("$KV.CT_SEATS.corporate.c-suite")[-1]
     assert (manifest["generation"], manifest["generations"]) == (2, {"ceo": 2})

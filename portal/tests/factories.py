@@ -80,7 +80,7 @@ def make_replacements(
             unit_id=item.seat.unit_id,
             seat=item.seat,
             generation=item.new.generation,
-            old_agent=item.old,
+            old_agent=item.replaced,
             new_agent=item.new,
             reason=Replacement.Reason.FAILED,
             detected_at=decided - timedelta(seconds=2),

@@ -144,7 +144,7 @@ class TargetQuerySet(models.QuerySet["Target"]):
             self.filter(command_id__in=list(of))
             .as_of(now)
             .order_by()
-            .values_list("command_id", "state_now")
+            .values_list("command_id", "state_now")  # type: ignore[misc]  # is annotated
             .annotate(
                 n=Count("pk"), agents=Sum("agents"), sent=Count("sent_at"),
                 late=Count("acknowledged_at", filter=~Q(state=Target.State.ACKNOWLEDGED)),

@@ -15,7 +15,7 @@ from holding.models import Suspension, Unit
 from iam.access.models import User
 from iam.access.rights import RefusedError, rights_of
 from subsidiaries.commands import hearing, orders, rolling
-from subsidiaries.commands.models import Command, Target
+from subsidiaries.commands.models import REASON_LENGTH, Command, Target
 from subsidiaries.commands.orders import PERMISSIONS, Order
 
 State = Command.State
@@ -237,7 +237,7 @@ def _with(command: Command, by: User, act: Callable[[Command, datetime], None]) 
 
 def _given(reason: str) -> str:
     reason = reason.strip()
-    if not reason or len(reason) > orders.REASON_LENGTH:
+    if not reason or len(reason) > REASON_LENGTH:
         raise RefusedError(_("Say why: the ledger keeps it."))
     return reason
 

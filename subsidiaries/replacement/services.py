@@ -199,7 +199,7 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
                 unit=unit,
                 seat=item.seat,
                 generation=item.new.generation,
-                old_agent=_predecessor(item),
+                old_agent=item.replaced,
                 new_agent=item.new,
                 reason=by_seat[item.seat.pk].reason,
                 detected_at=by_seat[item.seat.pk].detected_at,
@@ -214,14 +214,11 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
         generation=F("generation") + 1, state=SeatState.State.STARTING, since=now, missed=0, done=0
     )
     observing.recount(division_ids={item.seat.division_id for item in appointments})
-    mailbox.succeed(successions=[mailbox.Succession(item.old.subject, item.new.subject) for item in appointments])
+    mailbox.succeed(
+        successions=[mailbox.Succession(item.replaced.subject, item.new.subject) for item in appointments]
+    )
     bus.publish_many(messages=[_replace_message(unit, item, by_seat[item.seat.pk]) for item in appointments])
     return len(appointments)
-
-
-def _predecessor(item: holding.Appointment) -> Agent:
-    assert item.old is not None, "only seats that are held are replaced"  # noqa: S101
-    return item.old
 
 
 def _replace_message(unit: Unit, item: holding.Appointment, case: Case) -> bus.Message:
@@ -232,7 +229,7 @@ def _replace_message(unit: Unit, item: holding.Appointment, case: Case) -> bus.M
         body={
             "division": item.division,
             "seat": item.seat.code,
-            "old": _predecessor(item).subject,
+            "old": item.replaced.subject,
             "new": item.new.subject,
             "generation": item.new.generation,
             "reason": case.reason.value,

@@ -4,6 +4,8 @@ import json
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from msgspec import UNSET
+
 from bus.models import OutboxMessage
 from claytom_agent.manifest import Manifest, decode_manifest, expand
 from claytom_agent.messages import Presence, RefusedManifest
@@ -78,7 +80,7 @@ def _presence(
         ts=datetime.now(UTC), subsidiary=manifest.subsidiary, host="host-a", division=key, epoch=epoch,
         observed_generation=manifest.generation, total=len(agents), counts=counts, full=full,
         agents=agents,  # type: ignore[arg-type]
-        **({"refused": refused} if refused else {}),
+        refused=refused or UNSET,
     )  # fmt: skip
 
 
