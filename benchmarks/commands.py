@@ -1,7 +1,7 @@
 """Pause and resume of every agent: from the order to the last division whose presence shows that it is obeyed.
 
-Reference, in the same run: reading the whole field of agents once from the database, as an order that wrote a row per
-agent would at least have to.
+Reference, in the same run: reading every agent's row once from the database, as an order that wrote a row per agent
+would at least have to.
 """
 
 import argparse

@@ -115,6 +115,7 @@ STREAMS: tuple[dict[str, Any], ...] = (
     _stream(
         "KV_CT_SEATS",
         ["$KV.CT_SEATS.>"],
+        allow_atomic=True,  # a command about everybody is 181 manifests: one sync, not 181
         max_msgs_per_subject=5,
         allow_rollup_hdrs=True,
         deny_delete=True,
