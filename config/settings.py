@@ -418,6 +418,7 @@ SPECTACULAR_SETTINGS = {
         "OfficeScopeEnum": "iam.authority.models.Office.Scope",
         "CommandStateEnum": "subsidiaries.commands.models.Command.State",
         "CommandScopeEnum": "subsidiaries.commands.models.Command.Scope",
+        "QuarantineStateEnum": "bus.models.QuarantinedMessage.State",
         "TargetStateEnum": "subsidiaries.commands.models.Target.State",
     },
 }

@@ -12,14 +12,14 @@ import pytest
 from django.test import Client
 from django.utils import timezone
 
-from holding.models import Agent, Seat
+from holding.models import Agent, Division, Seat
 from holding.services import appoint
 from holding.tests.factories import make_holding, make_seat
 from iam.access.models import EmergencyAccess, User
 from iam.access.tests.factories import TOKEN, make_binding, make_person, make_token
 from iam.authority.tests.factories import make_rate
 from subsidiaries.performance.models import KPIS, KpiMinute
-from subsidiaries.replacement.models import Census, DivisionState, Replacement, SeatState
+from subsidiaries.replacement.models import Census, DivisionState, FencedHost, Replacement, SeatState
 from subsidiaries.replacement.observing import ensure_states
 from tests.iam_callers import make_access_rows
 
@@ -79,6 +79,10 @@ def holding() -> None:
     for cell in Census.objects.all():
         cell.live = cell.seats
         cell.save()
+    FencedHost.objects.create(
+        division=Division.objects.get(key="pricing.1"), epoch=1, host="h0", standing="superseded", first_at=now,
+        last_at=now, messages=1, sent={"kpi.sample": 1},
+    )  # fmt: skip
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ PROTECTED = {
     "replacement_replacement", "replacement_incident", "replacement_allowance",
     "replacement_fencedhost", "holding_suspension", "commands_command", "commands_target",
     "authority_approval", "authority_level", "authority_decision", "bus_quarantinedmessage", "bus_suspect",
-    "escalations_escalation", "escalations_step", "bus_directedmessage",
+    "escalations_escalation", "escalations_step", "bus_directedmessage", "enrolment_enrolment",
 }  # fmt: skip
 SECURITY = """
     select c.relname, c.relrowsecurity and c.relforcerowsecurity
@@ -44,6 +44,7 @@ PARTITIONS = """
 COLUMN = {  # the column with the unit's id; by a table beside in brackets
     "holding_unit": "id",
     "holding_incumbency": "(select s.unit_id from holding_seat s where s.id = seat_id)",
+    "replacement_fencedhost": "(select d.unit_id from holding_division d where d.id = division_id)",
     "replacement_divisionstate": "(select d.unit_id from holding_division d where d.id = division_id)",
     "escalations_step": "(select e.unit_id from escalations_escalation e where e.id = escalation_id)",
     **dict.fromkeys(
@@ -55,6 +56,7 @@ COLUMN = {  # the column with the unit's id; by a table beside in brackets
 PLACE = {  # the column that says whose a row is, where that is not the unit
     "holding_incumbency": "seat_id", "replacement_divisionstate": "division_id", "authority_level": "approval_id",
     "authority_decision": "approval_id", "escalations_step": "escalation_id",
+    "replacement_fencedhost": "division_id",
 }  # fmt: skip
 # What was asked for and decided stays as it is: triggers refuse a change before the policies are asked.
 KEPT = {"authority_approval", "authority_level", "authority_decision"}

@@ -298,7 +298,7 @@ def test_only_rows_of_the_units_in_view_are_seen(nats_clean: str) -> None:
     ("kills", "letters"), [(3, 400), pytest.param(50, 4000, marks=pytest.mark.full)], ids=["share", "full"]
 )
 def test_killed_processes_and_a_lost_server_leave_nothing_unknown_and_do_nothing_twice(
-    agents: Agents, nats_sys_url: str, kills: int, letters: int
+    agents: Agents, nats_url: str, kills: int, letters: int
 ) -> None:
     """Two processes deliver, one or the other is killed as soon as both are there, and NATS is away in between.
 
@@ -311,7 +311,7 @@ def test_killed_processes_and_a_lost_server_leave_nothing_unknown_and_do_nothing
     try:
         written = 0
         for kill in range(kills):
-            until(lambda: delivering(nats_sys_url) == 2, seconds=40)
+            until(lambda: delivering(nats_url) == 2, seconds=40)
             share = letters * (kill + 1) // kills - written
             numbers = range(written, written + share)
             post(*(some(draw, number, patience) for number in numbers))
@@ -351,15 +351,15 @@ def some(draw: random.Random, number: int, patience: float) -> Letter:
     return letter(number, to=nobody, seconds=draw.uniform(1.0, 6.0))
 
 
-def delivering(system_url: str) -> int:
+def delivering(url: str) -> int:
     """How many bus processes have their line to NATS."""
 
     async def ask(bus: Bus) -> int:
-        reply = await bus.request("$SYS.REQ.SERVER.PING.CONNZ", b"{}")
+        reply = await bus.request("$SYS.REQ.ACCOUNT.PING.CONNZ", b"{}")
         connections = json.loads(reply.data)["data"]["connections"]
         return sum(one.get("name") == "portal:bus" for one in connections)
 
-    return with_bus(system_url, ask)
+    return with_bus(url, ask)
 
 
 def restart_nats(*, away: float) -> None:

@@ -69,7 +69,8 @@ async def fail(portal: Bus, *agents: str) -> None:
 
 
 async def pause(portal: Bus, host: Host, *roles: str) -> None:
-    await portal.publish(f"{ROOT}.command.pause", json.dumps({"roles": list(roles)}).encode())
+    paused = [{**group, "desired": "paused"} if group["role"] in roles else group for group in seats()]
+    await put_manifest(portal, KEY, 2, seats=paused)
     agents = host.divisions[KEY].agents.values()
     await wait_until(lambda: all(agent.state == "paused" for agent in agents if agent.group.role in roles))
 

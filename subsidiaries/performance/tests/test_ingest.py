@@ -167,13 +167,13 @@ def test_samples_reach_the_rows_and_the_process_ends_on_demand(streams: str) -> 
 
 def kill_again_and_again(streams: str, samples: int, kills: int) -> None:
     dice = random.Random(11)
-    hosts = Hosts(streams, samples, pause=0.12)
+    hosts = Hosts(streams, samples, pause=8_000 * kills / samples)  # about as long as the kills take
     hosts.start()
     killed_at = []
     for _ in range(kills):
         before = count()
         process = start_ingest()
-        until(lambda before=before: count() > before or not hosts.is_alive())  # type: ignore[misc]
+        until(lambda before=before: count() > before or count() >= samples)  # type: ignore[misc]
         assert not QuarantinedMessage.objects.exists()
         time.sleep(dice.uniform(0, 0.3))
         process.kill()
@@ -198,7 +198,7 @@ def test_an_ingest_killed_many_times_loses_and_doubles_nothing(streams: str) -> 
 
 
 def test_a_database_restarted_under_load_costs_only_time(streams: str, ingest: subprocess.Popen[bytes]) -> None:
-    hosts = Hosts(streams, 10_000, pause=0.1)
+    hosts = Hosts(streams, 10_000, pause=0.5)
     hosts.start()
     until(lambda: count() > 0)
     connection.close()
