@@ -13,6 +13,8 @@ MAX_DIGITS: Final = 18  # a larger number does not fit into a bigint
 NUMBERS: Final = ("Claytom-Epoch", "Claytom-Generation")
 OF_THE_PORTAL: Final = "portal/"
 OF_A_HOST: Final = "host/"
+EITHER: Final = frozenset({"body", "superior", "subordinate"})
+"""Senders in whose place the portal may speak."""
 
 Fault = tuple[str, str]
 """A rule (a word of a fixed set) and the sentence that says what is wrong, with the place where there is one."""
@@ -53,7 +55,7 @@ def _unit(subject: str) -> str:
 
 def _source_faults(kind: MessageType, source: str, unit: str, body: msgspec.Struct) -> Iterator[Fault]:
     portals = source.startswith(OF_THE_PORTAL)
-    if kind.sender == "body":
+    if kind.sender in EITHER:
         if portals:
             return
     elif portals is not (kind.sender == "portal"):
@@ -72,7 +74,7 @@ def _source_faults(kind: MessageType, source: str, unit: str, body: msgspec.Stru
     if unit and source.split(".")[2] != unit:
         yield "source-unit", f"{source[:200]!r} is of another unit than the subject"
     named = getattr(body, "agent", None)
-    if isinstance(named, str) and kind.sender == "agent" and named != source:
+    if isinstance(named, str) and kind.sender in ("agent", "subordinate") and named != source:
         yield "agent-mismatch", f"{named[:120]!r} is not the ce-source - at `$.agent`"
 
 

@@ -234,6 +234,7 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "agent": lambda planted, slug: [planted[slug].agents[-1].subject],
     "type": lambda planted, slug: ["escalation.resolve"],
     "reason": lambda planted, slug: ["failed"],
+    "standing": lambda planted, slug: ["superseded"],
     "actor": lambda planted, slug: ["arp"],
     "action": lambda planted, slug: ["unit.staff"],
     "verb": lambda planted, slug: ["pause"],

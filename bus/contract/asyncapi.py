@@ -125,7 +125,7 @@ def _parameter(name: str) -> dict[str, Any]:
 
 
 def _action(kind: MessageType) -> str:
-    return "send" if kind.sender in ("agent", "host", "seat") else "receive"
+    return "send" if kind.sender in ("agent", "host", "seat", "subordinate") else "receive"
 
 
 def _operation(kind: MessageType, subject: str) -> dict[str, Any]:

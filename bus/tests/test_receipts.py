@@ -11,13 +11,16 @@ from django.utils import timezone
 
 from bus import dispatch, leases, receipts
 from bus.commit import Committer
+from bus.contract.examples import BODIES
 from bus.feeds import Feed, Raw
 from bus.models import HandledMessage, QuarantinedMessage, Watermark
 from bus.receipts import GapWatch, Received
+from claytom_agent.messages import encode
 
 pytestmark = pytest.mark.django_db
 AGENT = "org.claytom.pricing.operator.op-0031-g1"
-TYPE = "org.claytom.agent.pause.v1"  # any type that has no handler of its own
+TYPE = "org.claytom.training.result.v1"  # any type of events
+BODY = encode({**BODIES["training.result"], "agent": AGENT})
 
 
 @pytest.fixture(autouse=True)
@@ -42,11 +45,11 @@ def event(
         "ce-type": TYPE, "ce-source": AGENT, "ce-id": f"e-{epoch}-{number}", "Nats-Msg-Id": f"e-{epoch}-{number}",
         "Claytom-Epoch": str(epoch), "Claytom-Seq": seq or f"pricing.1.{epoch}.{number}", **(headers or {}),
     }  # fmt: skip
-    block = "".join(f"{name}: {value}\r\n" for name, value in named.items())
+    block = "".join(f"{name}: {value}\r\n" for name, value in named.items() if value)
     return Raw(
-        b"org.claytom.pricing.metrics.state",
+        b"org.claytom.pricing.metrics.training",
         f"NATS/1.0\r\n{block}\r\n".encode(),
-        b"{}",
+        BODY,
         place or number,
         "CT_EVENTS",
         10**9,

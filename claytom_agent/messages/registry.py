@@ -143,7 +143,7 @@ ROWS: Final[tuple[MessageType, ...]] = (
     ),
     _fact(15, "mentoring.record", learning.MentoringRecord, "mentoring", "me-<session>"),
     MessageType(
-        16, "escalation.raise", corporate.EscalationRaise, "agent", "superior",
+        16, "escalation.raise", corporate.EscalationRaise, "subordinate", "superior",
         (*ADDRESSES, "{sub}.metrics.escalation", "corporate.escalation.{sub}"), "request",
         "esc-<id>-<level>", UPWARD, ANSWER,
     ),

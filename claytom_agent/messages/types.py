@@ -10,7 +10,8 @@ import msgspec
 
 from claytom_agent.subjects import CORPORATE, ROLES, ROOT, SLUG_PATTERN
 
-Party = Literal["agent", "host", "portal", "superior", "body", "seat"]
+Party = Literal["agent", "host", "portal", "subordinate", "superior", "body", "seat"]
+"""Who speaks or is spoken to. Superiors, subordinates and bodies are agents, or the portal in their place."""
 Delivery = Literal["core", "jetstream", "request"]
 
 ADDRESS: Final = "{sub}.{role}.{agent}"

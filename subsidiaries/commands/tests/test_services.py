@@ -18,7 +18,7 @@ from subsidiaries.commands.tests.factories import desired, give, make_order, man
 from subsidiaries.replacement import observing
 from subsidiaries.replacement import services as replacement
 from subsidiaries.replacement.models import Census, Incident, Monitor, SeatState
-from subsidiaries.replacement.tests.factories import bring_to_life, report, unit_id
+from subsidiaries.replacement.tests.factories import bring_to_life, give_lease, report, unit_id
 
 pytestmark = pytest.mark.django_db
 UNITS = ("pricing", "tax", "data")
@@ -365,6 +365,7 @@ def test_a_division_is_handed_over_when_a_later_tenure_reports_it() -> None:
     assert body["epochs"] == {"pricing.1": 5}
     obey("pricing.1")
     assert states(command) == {"pricing.1": "sent"}
+    give_lease("pricing.1", 6)
     obey("pricing.1", epoch=6)
     assert states(command) == {"pricing.1": "acknowledged"}
 
@@ -381,6 +382,8 @@ def test_settings_are_in_the_manifest_and_a_new_host_gets_them() -> None:
     command = give("config", "pricing", settings={"kpi_interval_s": 30})
     settings = manifest_of("pricing.1").settings
     assert (settings.kpi_interval_s, settings.presence_interval_s, settings.version) == (30, 5, command.pk)
+    for key in ("pricing.1", "tax.1"):
+        give_lease(key, 9, "host-b")
     assert replacement.welcome(division="pricing.1", host="host-b", epoch=9)["kpi_interval_s"] == 30
     assert replacement.welcome(division="tax.1", host="host-b", epoch=9)["kpi_interval_s"] == 60
     obey("pricing.1", epoch=9)
