@@ -61,7 +61,7 @@ def find(pk: int) -> Command:
 def targets(command: Command, *, at: datetime, state: str = "") -> QuerySet[Target]:
     """Return what became of a command by division, in the order of its steps."""
     found = Target.objects.as_of(at).filter(command=command).select_related("division__body", "unit")
-    return found.filter(state_now=state) if state else found
+    return found.filter(state_now=state) if state else found  # type: ignore[misc]  # is annotated
 
 
 def may_give(verb: str, unit_id: int | None) -> bool:
