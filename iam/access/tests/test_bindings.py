@@ -145,8 +145,8 @@ def test_a_plan_says_what_is_new() -> None:
     plan = plan_grant(by=root, user=eva, role=role("supervisor"), unit=unit("tax"), reason="x")
     assert plan.has == ("units.view",)
     assert plan.gains == (
-        "approvals.decide", "approvals.request", "authority.view", "commands.pause", "escalations.decide", "people.view",
-        "quarantine.view",
+        "approvals.decide", "approvals.request", "authority.view", "commands.pause", "escalations.decide",
+        "people.view", "quarantine.view",
     )  # fmt: skip
     assert eva.bindings.count() == 1
 
