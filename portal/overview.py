@@ -8,6 +8,7 @@ from django.utils import timezone
 
 from holding.models import Unit
 from portal.activity import Feed, feed
+from portal.commands import Pause, pauses_of, with_pauses
 from portal.escalations import Count as Waiting
 from portal.escalations import counts, total
 from portal.figures import DAY, Staffing, share, staffing
@@ -71,6 +72,7 @@ class Overview:
     waiting: int
     incidents: list[Incident]
     escalations: Waiting
+    pauses: list[Pause]
     means: Means | None
     feed: Feed
 
@@ -89,7 +91,7 @@ class Overview:
 def overview(*, sort: str = "worst", descending: bool = False) -> Overview:
     """Read the overview: ten queries whatever the number of agents. `sort` is one of `SORTS`."""
     as_of = timezone.now()
-    units = list(Unit.objects.select_related("sector").order_by("position"))
+    units = list(with_pauses(Unit.objects.select_related("sector")).order_by("position"))
     staffed = staffing(now=as_of)
     kpis = KpiMinute.objects.for_overview(as_of - NOW)
     replaced = _replaced_since(as_of - DAY)
@@ -120,6 +122,7 @@ def overview(*, sort: str = "worst", descending: bool = False) -> Overview:
         waiting=sum(row.waiting for row in rows),
         incidents=incidents,
         escalations=total(counts(at=as_of).values()),
+        pauses=pauses_of(units),
         means=means,
         feed=feed(limit=FEED, units={unit.pk: unit for unit in units}),
     )

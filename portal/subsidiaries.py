@@ -6,6 +6,7 @@ from datetime import datetime, timedelta
 from django.db.models import Sum
 
 from holding.models import Division, Role, Unit
+from portal.commands import Pause, pauses_of
 from portal.escalations import Count as Waiting
 from portal.escalations import counts
 from portal.kpis import NOW, Cell, Kpi, Spark, cells, holding_means, spark
@@ -68,6 +69,7 @@ class UnitPage:
     shards: list[Shard]
     incidents: list[Incident]
     escalations: Waiting
+    pauses: list[Pause]
     replacements: list[Replacement]
     seconds_below: float
 
@@ -90,7 +92,7 @@ class UnitPage:
 
 
 def unit_page(unit: Unit, *, as_of: datetime) -> UnitPage:
-    """Read the page of a unit (ten queries)."""
+    """Read the page of a unit that `with_pauses` has read (ten queries)."""
     by_role = Census.objects.by_role(unit.pk, as_of)
     quotas = _quotas(unit, by_role)
     against = holding_means(KpiMinute.objects.for_overview(as_of - NOW).values())
@@ -111,6 +113,7 @@ def unit_page(unit: Unit, *, as_of: datetime) -> UnitPage:
         shards=_shards(unit, as_of),
         incidents=list(Incident.objects.filter(unit=unit, closed_at=None).order_by("opened_at")),
         escalations=counts(at=as_of).get(unit.pk, Waiting()),
+        pauses=pauses_of([unit]),
         replacements=list(
             Replacement.objects.filter(unit=unit)
             .select_related("unit", "seat__unit", "seat__body", "old_agent", "new_agent")

@@ -16,8 +16,9 @@ APPROVAL_STEP = 20
 APPROVALS_OF = "approvals:"
 
 # What a unit's page depends on besides KPIs: live agents, divisions heard of, replacements and how many of them
-# are not live yet, incidents and how many of them are open, escalations that wait. About 900 rows of the census,
-# 181 divisions; the rest comes from the ends of indexes.
+# are not live yet, incidents and how many of them are open, escalations that wait, orders that stand, and what
+# became of commands that are going. About 900 rows of the census, 181 divisions; the rest comes from the ends of
+# indexes, or is as few as what people order.
 UNITS = """
     with heard as (
         select d.unit_id, count(*) as divisions
@@ -34,17 +35,32 @@ UNITS = """
         select unit_id, count(*) as open, count(*) filter (where state = 'taken') as taken,
                count(*) filter (where due_at < now()) as late
           from escalations_escalation where state in ('raised', 'taken') group by 1
+    ), suspension as (
+        select unit_id, count(*) as orders, max("order") as last from holding_suspension group by 1
+    ), ordered as (
+        select unit_id, max(id) as last, max(changed_at) as changed from commands_command group by 1
+    ), target as (
+        select t.unit_id, count(*) as divisions, count(t.sent_at) as sent, count(t.acknowledged_at) as obeyed,
+               count(*) filter (where t.state in ('refused', 'expired')) as failed,
+               count(*) filter (where t.state = 'waiting') as waiting
+          from commands_command c join commands_target t on t.command_id = c.id
+         where c.state in ('rolling-out', 'halted') group by 1
     )
     select u.slug, census.live, heard.divisions, waiting.seats, incident.last, incident.open,
            (select max(id) from replacement_replacement r where r.unit_id = u.id),
            escalation.open, escalation.taken, escalation.late,
-           (select max(id) from escalations_escalation e where e.unit_id = u.id)
+           (select max(id) from escalations_escalation e where e.unit_id = u.id),
+           suspension.orders, suspension.last, ordered.last, ordered.changed,
+           target.divisions, target.sent, target.obeyed, target.failed, target.waiting
       from holding_unit u
       left join heard on heard.unit_id = u.id
       left join census on census.unit_id = u.id
       left join waiting on waiting.unit_id = u.id
       left join incident on incident.unit_id = u.id
       left join escalation on escalation.unit_id = u.id
+      left join suspension on suspension.unit_id = u.id
+      left join ordered on ordered.unit_id = u.id
+      left join target on target.unit_id = u.id
      order by u.position
 """
 WHOLE = """

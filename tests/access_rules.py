@@ -44,6 +44,12 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "take-escalation": _post("escalations.decide"),
     "assign-escalation": _post("escalations.decide"),
     "resolve-escalation": _post("escalations.decide"),
+    "commands": "units.view",
+    "command": "units.view",
+    "new-command": _form("commands.pause"),  # the service asks for what the command itself needs
+    "halt-command": _post("commands.pause"),
+    "continue-command": _post("commands.pause"),
+    "abort-command": _post("commands.pause"),
     "enrol": "units.view",
     "offer-seat": _form("agents.enrol"),
     "enrolment": "units.view",

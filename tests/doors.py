@@ -96,7 +96,10 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
         {"pk": pk} for pk in planted[slug].unit.replacement_set.values_list("pk", flat=True)
     ],
     **dict.fromkeys(
-        ("command-api-detail", "command-api-halt", "command-api-proceed", "command-api-abort"),
+        (
+            "command-api-detail", "command-api-halt", "command-api-proceed", "command-api-abort", "command",
+            "halt-command", "continue-command", "abort-command",
+        ),
         lambda planted, slug: [{"pk": pk} for pk in planted[slug].unit.command_set.values_list("pk", flat=True)],
     ),
     "access-person": lambda planted, slug: [{"username": one.username} for one in planted[slug].people],
@@ -235,6 +238,7 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "actor": lambda planted, slug: ["arp"],
     "action": lambda planted, slug: ["unit.staff"],
     "verb": lambda planted, slug: ["pause"],
+    "lifts": lambda planted, slug: [*planted[slug].unit.command_set.values_list("pk", flat=True)],
     "person": lambda planted, slug: [planted[slug].people[0].username],
     "permission": lambda planted, slug: ["units.view", "people.view"],
     **dict.fromkeys(("all", "waiting", "open", "mine"), lambda planted, slug: ["true"]),
@@ -270,6 +274,8 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "replacements": ("unit", "reason", "after", "before"),
     "activity": ("kind", "before"),
     "escalations": ("unit", "state", "severity", "matter", "after", "before"),
+    "commands": ("unit", "verb", "state", "after", "before"),
+    "new-command": ("verb", "unit", "division", "role", "lifts"),
     "export-agents": ("unit", "role", "state", "q"),
     "access": ("person", "unit", "permission", "after", "before"),
     "access-grant": ("person", "unit"),

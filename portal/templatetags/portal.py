@@ -13,8 +13,10 @@ from django.utils.translation import gettext as _
 from bus.models import DirectedMessage
 from holding.models import Agent, Seat
 from portal.agents import address, generation_address, seat_address
+from portal.commands import COMMAND_KINDS, TARGET_KINDS
 from portal.kpis import Cell
 from portal.states import GLYPHS, STATES, Look
+from subsidiaries.commands.models import Command, Target
 from subsidiaries.escalations.models import Escalation
 from subsidiaries.replacement.models import Replacement
 
@@ -114,6 +116,18 @@ def escalation_state(row: Escalation) -> SafeString:
     """Return how an escalation stands as a pill."""
     kinds = {"raised": "crit", "taken": "warn", "resolved": "ok"}
     return pill(kinds.get(row.state, "idle"), row.get_state_display())
+
+
+@register.simple_tag
+def command_state(command: Command) -> SafeString:
+    """Return how a command stands as a pill."""
+    return pill(COMMAND_KINDS.get(command.state, "idle"), command.get_state_display())
+
+
+@register.simple_tag
+def target_state(value: str) -> SafeString:
+    """Return what became of a command in a division as a pill."""
+    return pill(TARGET_KINDS.get(value, "idle"), str(Target.State(value).label))
 
 
 @register.simple_tag

@@ -35,6 +35,8 @@ PAGES = {
     "/activity/?kind=incidents": 8,
     "/escalations/": 9,
     "/escalations/?state=all&unit=pricing": 9,
+    "/commands/": 10,
+    "/commands/?verb=pause&unit=pricing": 10,
 }
 FORBIDDEN = re.compile(
     r"""\sstyle\s*=|\son[a-z]+\s*=\s*["']|<script(?![^>]*\ssrc=)|javascript:|hx-on""", re.IGNORECASE

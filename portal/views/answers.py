@@ -26,6 +26,7 @@ BELOW_ACCESS = (
     "access-service-token-revoke",
 )  # fmt: skip
 BELOW_ESCALATIONS = ("escalation", "take-escalation", "assign-escalation", "resolve-escalation")
+BELOW_COMMANDS = ("command", "new-command", "halt-command", "continue-command", "abort-command")
 BELOW_APPROVALS = ("approval", "new-approval", "authority", "my-authority", "draft-matrix", "adopt-matrix")
 
 
@@ -90,6 +91,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         ("agents", _("Agents")),
         ("replacements", _("Replacements")),
         ("escalations", _("Escalations")),
+        ("commands", _("Commands")),
         ("activity", _("Activity")),
     ]
     if scope.current().has("people.view"):
@@ -102,6 +104,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         "unit": "organisation",
         "agent": "agents",
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
+        **dict.fromkeys(BELOW_COMMANDS, "commands"),
         **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),

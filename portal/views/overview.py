@@ -9,9 +9,11 @@ from django.views.decorators.http import require_safe
 from holding import clock
 from iam.access.rules import needs
 from portal.approvals import waiting_count
+from portal.commands import may_give
 from portal.kpis import KPIS
 from portal.overview import SORTS, overview
 from portal.views.answers import answer, with_query
+from subsidiaries.commands.models import Command
 
 # The first click on a column shows the end that needs a look: the lowest, or the most replacements.
 DESCENDING_FIRST = ("replacements",)
@@ -30,6 +32,7 @@ def show(request: HttpRequest) -> HttpResponse:
         "data": data,
         "columns": _columns(request, asked),
         "waiting_count": waiting_count(request.user, at=clock.now()),
+        "may_pause": may_give(Command.Verb.PAUSE, None),
     }
     return answer(request, "portal/overview.html", context, as_of=data.as_of)
 

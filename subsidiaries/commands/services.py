@@ -60,11 +60,7 @@ def issue(*, order: Order, by: User | None = None, actor: str = "") -> Command:
         known = Command.objects.filter(key=order.key).first()
         if known is not None:
             return _same(known, order)
-        lifted = _lifted(order) if order.verb == Command.Verb.RESUME else []
-        found = orders.reach(order)
-        if lifted:
-            touched = set(_standing(lifted).values_list("division_id", flat=True))
-            found = [one for one in found if one.division.pk in touched]
+        lifted, found = _meant(order)
         now = timezone.now()
         command = _record(order, found, actor=actor, now=now)
         for one in lifted:
@@ -73,6 +69,25 @@ def issue(*, order: Order, by: User | None = None, actor: str = "") -> Command:
         _supersede(command, found, now=now, actor=actor)
         rolling.begin_step(command, now=now)
         return command
+
+
+@transaction.atomic
+def preview(*, order: Order, by: User) -> list[orders.Reach]:
+    """Return the divisions, with their agents, that the order would be about now; raises as `issue` does."""
+    orders.check(order)
+    require(by=by, verb=order.verb, place=order.place)
+    with scope.opened(scope.EVERYTHING):
+        return _meant(order)[1]
+
+
+def _meant(order: Order) -> tuple[list[Command], list[orders.Reach]]:
+    """Return the commands that the order lifts, and the divisions that it is about."""
+    lifted = _lifted(order) if order.verb == Command.Verb.RESUME else []
+    found = orders.reach(order)
+    if lifted:
+        touched = set(_standing(lifted).values_list("division_id", flat=True))
+        found = [one for one in found if one.division.pk in touched]
+    return lifted, found
 
 
 def _same(known: Command, order: Order) -> Command:

@@ -25,6 +25,7 @@ PAGES = [
     "/", "/s/pricing/", "/a/pricing/op-0031-g2/", "/agents/", "/org/", "/arp/", "/activity/", "/agents/?q=zz",
     "/approvals/", "/approvals/new/", "/authority/", "/authority/mine/", "/authority/rates/",
     "/escalations/", "/escalations/?state=resolved",
+    "/commands/", "/commands/new/",
 ]  # fmt: skip
 WIDTHS = [320, 768, 1440]
 THEMES = ["light", "dark"]
