@@ -16,7 +16,6 @@ from io import StringIO
 from pathlib import Path
 from typing import IO, Any
 
-import nats
 import pytest
 from django.core.management import call_command
 from django.db import connection
@@ -258,10 +257,10 @@ def test_a_full_disk_costs_only_time(streams: str, postgres_superuser_dsn: str, 
 
 async def consumer_of_kpis(url: str) -> dict[str, Any]:
     """What the server says of the ingest's consumer."""
-    client = await nats.connect(url)
+    bus = await Bus.connect(url, name="test")
     try:
-        reply = await client.request(f"$JS.API.CONSUMER.INFO.CT_KPI.{FEED.consumer}", timeout=10)
+        reply = await bus.request(f"$JS.API.CONSUMER.INFO.CT_KPI.{FEED.consumer}", timeout_s=10)
         found: dict[str, Any] = json.loads(reply.data)
         return found
     finally:
-        await client.close()
+        await bus.close()
