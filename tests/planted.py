@@ -8,6 +8,7 @@ from functools import cache, cached_property
 from typing import Any, Final
 from urllib.parse import unquote_plus
 
+from django.db import transaction
 from django.db.models import F, Value
 from django.db.models.functions import Concat, Left, Replace, Right
 from django.utils import timezone
@@ -188,6 +189,7 @@ class Planted:
         return LedgerEntry.objects.filter(object=f"unit/{slug}").values_list("pk", flat=True)[0]
 
 
+@transaction.atomic
 def plant() -> Planted:
     """Load the holding and give every unit its marks."""
     make_holding(subsidiaries=UNITS)

@@ -286,7 +286,7 @@ def test_only_who_manages_people_invites_and_gives_no_more_than_they_have() -> N
         role=AccessRole.objects.create(slug="gives", name_es="g", name_en="g", permissions=["bindings.grant"]),
     )
     invitations.invite_person(email="x@example.com", role=role, unit=None, invited_by=limited)
-    with pytest.raises(invitations.InvitationError, match=r"admin\.use, authority\.manage"):
+    with pytest.raises(invitations.InvitationError, match=r"admin\.use, agents\.enrol, authority\.manage"):
         invitations.invite_person(
             email="y@example.com", role=AccessRole.objects.get(slug="administrator"), unit=None, invited_by=limited
         )
