@@ -4,7 +4,8 @@ Checking the keys of 52,550 seats, agents and incumbencies row by row takes long
 the three tables are empty nobody can rely on them, so the function takes their foreign keys off, writes the rows and
 adds the same keys again, which checks each by one join. It does so in the one statement of its caller: nobody ever
 sees the tables without their keys, and if a row breaks one, nothing has happened. Tables that have rows keep their
-keys throughout. The owner's rights are needed for the keys alone; what the function writes its callers may write too.
+keys throughout; so do loads of fewer than `many` seats, since to take the keys off and on costs more than so many
+checks. The owner's rights are needed for the keys alone; what the function writes its callers may write too.
 """
 
 from django.db import migrations
@@ -17,7 +18,7 @@ create unlogged table holding_stagedseat (
 );
 """
 FUNCTION = """
-create function holding_staff(at timestamptz) returns void
+create function holding_staff(at timestamptz, many bigint default 5000) returns void
 language plpgsql security definer set search_path = public, pg_temp as $$
 declare
     key record;
@@ -25,7 +26,7 @@ declare
     units text := coalesce(current_setting('app.units', true), '');
 begin
     perform set_config('app.units', '*', true); -- empty means empty, not out of view
-    if not exists (select from holding_seat)
+    if (select count(*) from holding_stagedseat) >= many and not exists (select from holding_seat)
        and not exists (select from holding_agent) and not exists (select from holding_incumbency) then
         set constraints all immediate; -- a table with checks that wait cannot be altered
         for key in select conrelid::regclass as place, quote_ident(conname) as name, pg_get_constraintdef(oid) as words
@@ -55,7 +56,7 @@ begin
     perform set_config('app.units', units, true);
 end $$;
 """
-GONE = "drop function holding_staff(timestamptz); drop table holding_stagedseat;"
+GONE = "drop function holding_staff(timestamptz, bigint); drop table holding_stagedseat;"
 
 
 class Migration(migrations.Migration):
