@@ -70,7 +70,9 @@ async def fail(portal: Bus, *agents: str) -> None:
 
 async def pause(portal: Bus, host: Host, *roles: str) -> None:
     paused = [{**group, "desired": "paused"} if group["role"] in roles else group for group in seats()]
-    await put_manifest(portal, KEY, 2, seats=paused)
+    manifest = host.divisions[KEY].manifest
+    assert manifest is not None
+    await put_manifest(portal, KEY, manifest.generation + 1, seats=paused)
     agents = host.divisions[KEY].agents.values()
     await wait_until(lambda: all(agent.state == "paused" for agent in agents if agent.group.role in roles))
 

@@ -383,9 +383,9 @@ def test_settings_are_in_the_manifest_and_a_new_host_gets_them() -> None:
     settings = manifest_of("pricing.1").settings
     assert (settings.kpi_interval_s, settings.presence_interval_s, settings.version) == (30, 5, command.pk)
     for key in ("pricing.1", "tax.1"):
-        give_lease(key, 9, "host-b")
-    assert replacement.welcome(division="pricing.1", host="host-b", epoch=9)["kpi_interval_s"] == 30
-    assert replacement.welcome(division="tax.1", host="host-b", epoch=9)["kpi_interval_s"] == 60
+        give_lease(key, 9)
+    assert replacement.welcome(division="pricing.1", host="host-a", epoch=9)["kpi_interval_s"] == 30
+    assert replacement.welcome(division="tax.1", host="host-a", epoch=9)["kpi_interval_s"] == 60
     obey("pricing.1", epoch=9)
     assert states(command)["pricing.1"] == "acknowledged"
 
