@@ -138,6 +138,7 @@ class Rig:
             reservation=reserve(),
             durable=True,
         )
+        self.nats.units = tuple(units)  # each has its keys, and the host a login for it
         self.promises = Promises()
         self.host: Host
         self._directory = directory
