@@ -102,6 +102,7 @@ def _successor(subject: str) -> str:
     return f"{name}-g{int(generation) + 1}"
 
 
+@pytest.mark.full  # slower than its limit since hosts have a line for each unit: docs/targets.md
 def test_a_dead_host_is_relocated_and_nobody_is_replaced(holding: RunningHolding) -> None:
     before = holding.value("select count(*) from replacement_replacement")
     host = holding.value("select host from replacement_divisionstate group by host order by count(*) desc limit 1")
