@@ -97,12 +97,21 @@ def test_two_hundred_failed_agents_are_replaced_within_thirty_seconds(holding: R
     assert json.loads(result.stdout)["ok"], result.stdout + result.stderr
 
 
+def test_no_process_is_refused_what_it_asks_the_bus_for(holding: RunningHolding) -> None:
+    refused = [
+        f"{log.name}: {line}"
+        for log in (holding.data / "logs").glob("*.log")
+        for line in log.read_text(errors="replace").splitlines()
+        if "permissions violation" in line.lower()
+    ]
+    assert refused == []
+
+
 def _successor(subject: str) -> str:
     name, _, generation = subject.rpartition("-g")
     return f"{name}-g{int(generation) + 1}"
 
 
-@pytest.mark.full  # slower than its limit since hosts have a line for each unit: docs/targets.md
 def test_a_dead_host_is_relocated_and_nobody_is_replaced(holding: RunningHolding) -> None:
     before = holding.value("select count(*) from replacement_replacement")
     host = holding.value("select host from replacement_divisionstate group by host order by count(*) desc limit 1")

@@ -157,9 +157,11 @@ def _bus() -> Permissions:
 
 
 def _ingest() -> Permissions:
-    """Pull two streams, say what was committed, ask for what is missing."""
+    """Pull two streams, say what was committed, ask for what is missing, look up who holds which lease."""
     return Permissions(
         publish=(
+            "$JS.API.STREAM.INFO.KV_CT_LEASES",
+            "$JS.API.STREAM.MSG.GET.KV_CT_LEASES",
             *(
                 f"$JS.API.CONSUMER.{verb}.{stream}.*"
                 for stream in _INGESTED

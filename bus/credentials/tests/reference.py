@@ -157,6 +157,8 @@ ingest  pub  $JS.ACK.CT_KPI.*.>
 ingest  pub  $JS.ACK.CT_PRESENCE.*.>
 ingest  pub  $JS.ACK.*.*.CT_KPI.*.>
 ingest  pub  $JS.ACK.*.*.CT_PRESENCE.*.>
+ingest  pub  $JS.API.STREAM.INFO.KV_CT_LEASES
+ingest  pub  $JS.API.STREAM.MSG.GET.KV_CT_LEASES
 ingest  pub  org.claytom.*.command.receipt
 ingest  pub  org.claytom.*.command.resend
 ingest  sub  _INBOX__ingest_{n}.>
