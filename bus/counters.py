@@ -8,6 +8,8 @@ operation, the facts are elsewhere.
 import logging
 import threading
 from collections import Counter as Sums
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 from django.db import DatabaseError, InterfaceError, connection
 
@@ -16,6 +18,8 @@ from bus import models
 log = logging.getLogger("bus.counters")
 
 INTERVAL_SECONDS = 1.0
+LAST_FLUSH_SECONDS = 3.0
+"""A process that ends waits no longer for a database that hangs."""
 Labels = tuple[tuple[str, str], ...]
 
 _lock = threading.Lock()
@@ -44,20 +48,28 @@ def flush() -> None:
         raise
 
 
-def start() -> threading.Event:
-    """Flush once a second in a daemon thread, for the life of the process; set the event to end it."""
+@contextmanager
+def counting() -> Iterator[None]:
+    """Flush once a second in a thread, and once more at the end."""
     ended = threading.Event()
-    threading.Thread(target=_run, args=[ended], name="counters", daemon=True).start()
-    return ended
+    thread = threading.Thread(target=_run, args=[ended], name="counters", daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        ended.set()
+        thread.join(LAST_FLUSH_SECONDS)
 
 
 def _run(ended: threading.Event) -> None:
-    last = False
+    last = failing = False
     while not last:
         last = ended.wait(INTERVAL_SECONDS)
         try:
             flush()
+            failing = False
         except (DatabaseError, InterfaceError) as error:
-            connection.close()
-            log.debug("Counters wait for the database: %s", error)
-    connection.close()
+            log.log(logging.DEBUG if failing else logging.WARNING, "Counters wait for the database: %s", error)
+            failing = True
+        finally:
+            connection.close()  # back to the pool, which has fewer than there are threads

@@ -10,7 +10,7 @@ from functools import partial
 from typing import TypeVar
 
 import msgspec
-from django.db import DatabaseError, InterfaceError, close_old_connections, connections, transaction
+from django.db import DatabaseError, InterfaceError, connections, transaction
 from nats.aio.msg import Msg
 
 from audit import services as audit
@@ -163,12 +163,11 @@ async def _repeat(
 
 
 def _fresh(step: Callable[[], T]) -> T:
-    close_old_connections()
+    """Call `step`; then give the connection back: there are more of these threads than connections."""
     try:
         return step()
-    except (DatabaseError, InterfaceError):
+    finally:
         connections.close_all()
-        raise
 
 
 async def _relay(bus: Bus, stop: asyncio.Event) -> None:
@@ -248,7 +247,6 @@ def _reply(responder: Responder, request: Msg) -> bytes:
     block = b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
     raw = Raw(request.subject.encode(), block, request.data, time.time_ns(), REQUESTS)
     message = decode_message(raw)
-    close_old_connections()
     try:
         if isinstance(message, Message):
             return msgspec.json.encode(responder(message))
@@ -259,6 +257,7 @@ def _reply(responder: Responder, request: Msg) -> bytes:
         return b""
     except (DatabaseError, InterfaceError) as error:
         log.warning("%s not answered, the database fails: %s", request.subject, str(error).strip())
-        connections.close_all()
         return b""
+    finally:
+        connections.close_all()
     return msgspec.json.encode({"code": message.stage, "reason": message.reason, "retry_after_s": 60})

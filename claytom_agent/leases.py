@@ -200,7 +200,12 @@ class LeaseKeeper:
         # A refusal means that another holds it already, silence that the time to live will do the work.
         with contextlib.suppress(*_FAULTS):
             async with self._flight:
-                await self._line(lease.key).kv_delete(BUCKET, lease.key, last=lease.revision)
+                try:
+                    await self._line(lease.key).kv_delete(BUCKET, lease.key, last=lease.revision)
+                except CasConflictError:
+                    # Or that a renewal of ours was under way and came first.
+                    await self._settle(lease)
+                    await self._line(lease.key).kv_delete(BUCKET, lease.key, last=lease.revision)
 
     # -- what the bucket says -------------------------------------------------------------------------------
 
@@ -319,7 +324,7 @@ class LeaseKeeper:
             self._events.resumed(lease)
 
     async def _settle(self, lease: Lease) -> None:
-        """After an unanswered renewal: adopt the stored revision if the stored value is our own."""
+        """Adopt the stored revision if the stored value is our own: an answer may be lost, or under way."""
         entry = await self.lines.host.kv_get(BUCKET, lease.key)
         if entry is not None and self._is_ours(_decode(LeaseValue, entry.value), lease):
             lease.revision = entry.revision

@@ -143,7 +143,7 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "agent-list": "units.view",
     "agent-detail": "units.view",
     "enrol-api": _post("agents.enrol"),
-    "agent-credentials": OPEN,  # what opens is the token, or the proof of a key
+    "agent-credentials": _post(OPEN),  # what opens is the token, or the proof of a key
     "enrolment-list": {"GET": "units.view"},
     "enrolment-detail": {"GET": "units.view"},
     "enrolment-withdraw": _post("agents.enrol"),

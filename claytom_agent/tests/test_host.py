@@ -188,6 +188,21 @@ async def test_a_stopped_host_hands_over_fast_and_ends_well(
     assert len(goodbyes) == 5
 
 
+async def test_a_lease_is_given_back_also_while_its_renewal_is_under_way(
+    portal: Bus, start_host: StartHost
+) -> None:
+    await put_manifest(portal, "pricing.1")
+    host = await start_host("h1")
+    await wait_until(lambda: "pricing.1" in host.keeper.owned)
+    stored = await portal.kv_get("CT_LEASES", "pricing.1")
+    assert stored is not None
+    assert stored.value is not None
+    await portal.kv_cas("CT_LEASES", "pricing.1", stored.value, last=stored.revision)  # its answer is not there yet
+    await host.keeper.release(["pricing.1"], "drained", cool=True)
+    left = await portal.kv_get("CT_LEASES", "pricing.1")
+    assert left is None or left.value is None
+
+
 async def test_a_paused_process_is_fenced_when_it_wakes(
     portal: Bus, nats: NatsServer, start_host: StartHost
 ) -> None:

@@ -22,11 +22,8 @@ class Command(BaseCommand):
         if not settings.NATS_URL:
             raise CommandError("NATS_URL is not set: the bus has no server to speak to.")
         autodiscover_modules("handlers")
-        ended = counters.start()
-        try:
+        with counters.counting():
             asyncio.run(self._run())
-        finally:
-            ended.set()
 
     async def _run(self) -> None:
         stop = asyncio.Event()

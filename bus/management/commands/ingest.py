@@ -36,12 +36,8 @@ class Command(BaseCommand):
             raise CommandError("No installed application registers a feed (bus.feeds.register).")
         log.info("Pulling %s.", ", ".join(feed.consumer for feed in registered))
         pull.spare_the_collector()
-        ended = counters.start()
-        try:
+        with counters.counting():
             run_loop(_run())
-        finally:
-            ended.set()
-        counters.flush()
         log.info("Stopped.")
 
 
