@@ -3,6 +3,8 @@
 SHELL := /bin/sh
 DATA_DIR ?= var
 BIN := .venv/bin
+# Processes that the tests are spread over, each with servers of its own; 0: in one, as for -s and --pdb.
+WORKERS ?= 2
 
 .PHONY: run stop reset setup setup-dev test test-full lint bench migrate
 
@@ -28,11 +30,11 @@ migrate: setup
 
 test: setup-dev
 	@./scripts/chromium.sh
-	@$(BIN)/python -m pytest -m "not full" $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile -m "not full" $(PYTEST_ARGS)
 
 test-full: setup-dev
 	@./scripts/chromium.sh
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST_ARGS)
 
 lint: setup-dev
 	@$(BIN)/ruff check .

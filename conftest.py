@@ -32,6 +32,12 @@ def pytest_report_header() -> list[str]:
     return [f"servers: the tests start their own; {', '.join(SERVERS.ignored)} of the environment are not used"]
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_setupnodes() -> None:
+    """Let each worker have servers of its own: with this inherited, Django would read its settings before that."""
+    del os.environ["DJANGO_SETTINGS_MODULE"]
+
+
 def pytest_unconfigure() -> None:
     """Leave nothing running."""
     SERVERS.stop()
