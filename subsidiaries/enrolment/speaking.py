@@ -9,7 +9,7 @@ from django.db.models.functions import Coalesce
 from django.utils import timezone
 from msgspec import UnsetType
 
-from bus import counters, grants
+from bus import counters, grants, leases, mailbox
 from bus.dispatch import Message
 from claytom_agent.messages import PROTOCOL, Goodbye, Hello, Presence
 from holding import services as holding
@@ -58,10 +58,13 @@ def welcome(*, message: Message) -> Mapping[str, object]:  # noqa: PLR0911 - eac
         refusal = _refuse_claim(enrolment, last, now)
         if refusal is not None:
             return refusal
+        lease = f"{unit}.a-{body.agent.id}"
         try:
-            enrolment.epoch = grants.grant(f"{unit}.a-{body.agent.id}", {"agent": subject})
+            enrolment.epoch = grants.grant(lease, {"agent": subject})
         except grants.NoGrantError as error:
             return _refused("busy", str(error), 2.0)
+        # From now on whatever comes under an earlier epoch is stale.
+        leases.note(leases=[leases.Lease(lease, enrolment.epoch, "", now)])
         enrolment.reported_at = None
     _note_card(enrolment, body)
     enrolment.save(update_fields=["epoch", "reported_at", "name", "version", "language"])
@@ -72,6 +75,7 @@ def welcome(*, message: Message) -> Mapping[str, object]:  # noqa: PLR0911 - eac
         "blueprint_rev": enrolment.agent.blueprint.version,
         "kpi_interval_s": settings["kpi_interval_s"],
         "presence_interval_s": settings["presence_interval_s"],
+        "open": mailbox.open_mail(addresses=[subject]),
     }
 
 

@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit.models import LedgerEntry
 from bus.credentials import KeyStore
+from bus.leases import BOOK, Claim, Standing
 from claytom_agent.login import decode_claims, parse_credentials
 from claytom_agent.manifest import covers
 from claytom_agent.nkeys import KeyPair, Kind
@@ -288,6 +289,18 @@ def test_hello_grants_an_epoch_and_presence_makes_it_live(client: Client, grante
     assert census_drift() == []
     again = door().welcome(hello(SUBJECT, last_epoch=epoch))
     assert again["epoch"] == epoch  # it comes back after a break
+    assert again["open"] == []
+
+
+def test_an_event_under_an_epoch_that_was_taken_over_is_stale(client: Client, granted: None) -> None:
+    exchanged(client)
+    first = int(str(door().welcome(hello(SUBJECT))["epoch"]))
+    second = int(str(door().welcome(hello(SUBJECT))["epoch"]))  # the first one was never heard of
+    key = "pricing.a-op-0031-g2"
+    verdicts = BOOK.judge([Claim(key, first), Claim(key, second), Claim(key, second + 1)])
+    assert [verdicts[Claim(key, epoch)].standing for epoch in (first, second, second + 1)] == [
+        Standing.SUPERSEDED, Standing.HOLDS, Standing.UNKNOWN,
+    ]  # fmt: skip
 
 
 def test_a_second_one_waits_and_takes_over_from_a_silent_one(client: Client, granted: None) -> None:
