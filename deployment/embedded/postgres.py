@@ -42,6 +42,7 @@ wal_compression = on
 fsync = {durable}
 full_page_writes = {durable}
 synchronous_commit = {durable}
+autovacuum = {durable}
 jit = off
 timezone = 'UTC'
 log_timezone = 'UTC'

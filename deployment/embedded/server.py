@@ -32,7 +32,8 @@ class Server(ABC):
         """Take a place and a port.
 
         ``durable=False`` leaves writes to the page cache: they survive kill -9, not a power cut. For
-        throw-away data such as a test run's.
+        throw-away data such as a test run's. PostgreSQL then gathers no statistics either: those of rows
+        that are gone, or of a table that was empty, make plans that take minutes.
         """
         self.directory = directory
         self.log = logs / f"{self.name}.log"
