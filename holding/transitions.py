@@ -10,7 +10,7 @@ from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from django.db import connection
 
@@ -81,7 +81,7 @@ def move(*, moves: Iterable[Move], actor: str, at: datetime, correlation_id: str
         for one in done:
             check(one.subject, one.old, one.new)
         if done:
-            values = {
+            values: dict[str, Any] = {
                 "agents": [one.agent_id for one in done],
                 "old": [one.old for one in done],
                 "new": [one.new for one in done],

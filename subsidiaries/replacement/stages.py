@@ -6,7 +6,7 @@ What people or ARP decide (replaced, retired, quarantined, draining) is moved wh
 """
 
 from datetime import datetime, timedelta
-from typing import Final
+from typing import Any, Final
 
 from django.db import connection
 
@@ -78,7 +78,7 @@ def settle(*, unit: Unit, rule: StaffingRule, now: datetime) -> int:
     In the caller's transaction, under the unit's lock. One ledger entry for all.
     """
     served = now - timedelta(seconds=rule.probation_s / clock.speed())
-    values = {
+    values: dict[str, Any] = {
         "unit": unit.pk, "live": list(LIVE_STATES), "twice": MISSED_TWICE, "served": served,
         "because_failed": FAILED, "because_missing": MISSING, "seen_first": SEEN_FIRST, "seen_again": SEEN_AGAIN,
         "ordered": ORDERED, "lifted": LIFTED, "served_reason": SERVED,
