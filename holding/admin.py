@@ -93,8 +93,8 @@ class SeatAdmin(admin.ModelAdmin):
     """Permanent positions."""
 
     permission = "units.view"
-    list_display = ("code", "unit", "role", "body", "division", "generation", "reports_to")
-    list_filter = ("unit", "role")
+    list_display = ("code", "unit", "role", "body", "division", "generation", "stage", "reports_to")
+    list_filter = ("unit", "role", "stage")
     list_select_related = ("unit", "role", "body", "division", "reports_to__unit")
     search_fields = ("code__startswith",)
     search_help_text = CODE_HELP
@@ -117,8 +117,8 @@ class AgentAdmin(admin.ModelAdmin):
     """Occupants of seats, the newest first."""
 
     permission = "units.view"
-    list_display = ("agent_id", "unit", "seat", "generation", "subject", "created_at", "retired_at")
-    list_filter = ("unit", ("retired_at", admin.EmptyFieldListFilter))
+    list_display = ("agent_id", "unit", "seat", "generation", "stage", "subject", "created_at", "retired_at")
+    list_filter = ("unit", "stage", ("retired_at", admin.EmptyFieldListFilter))
     list_select_related = ("unit", "seat__unit")
     search_fields = ("agent_id__startswith", "subject__startswith")
     search_help_text = _("Beginning of an agent's id, such as op-0042, or of its subject.")
@@ -131,6 +131,19 @@ class IncumbencyAdmin(admin.ModelAdmin):
 
     permission = "units.view"
     list_display = ("seat", "agent", "generation", "started_at", "ended_at")
+    list_select_related = ("seat__unit", "agent")
+    search_fields = ("seat__code__startswith",)
+    search_help_text = CODE_HELP
+    ordering = ("-id",)
+
+
+@admin.register(models.StageChange)
+class StageChangeAdmin(admin.ModelAdmin):
+    """What became of agents and seats, the newest first."""
+
+    permission = "units.view"
+    list_display = ("id", "seat", "agent", "old", "new", "at", "actor", "reason")
+    list_filter = ("unit", "new")
     list_select_related = ("seat__unit", "agent")
     search_fields = ("seat__code__startswith",)
     search_help_text = CODE_HELP

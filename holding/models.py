@@ -8,6 +8,7 @@ from django.db.models.functions import Mod
 from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
+from holding.lifecycle import ENDED, SeatStage, Stage
 from holding.scope import ScopedManager
 
 SLUG = r"^[a-z][a-z0-9-]{1,22}[a-z0-9]$"
@@ -253,7 +254,7 @@ class Suspension(models.Model):
     seat = models.ForeignKey("Seat", verbose_name=_("seat"), null=True, on_delete=models.PROTECT)
     share = models.PositiveSmallIntegerField(_("share of the seats (%)"), default=100)
     desired = models.CharField(_("desired state"), max_length=8, choices=Desired)
-    order = models.BigIntegerField(_("command"))
+    order = models.BigIntegerField(_("command"))  # below zero: an isolated agent, and no command
     actor = models.CharField(_("ordered by"), max_length=200)
     reason = models.CharField(_("reason"), max_length=500)
     since = models.DateTimeField(_("since"))
@@ -338,6 +339,10 @@ class Seat(models.Model):
     generation = models.PositiveIntegerField(_("generation"), default=1)
     # Held by an agent with a connection of its own: no host runs it, and ARP does not replace it.
     external = models.BooleanField(_("external"), db_default=False, default=False)
+    # `staffed` while somebody is in office: a trigger that waits for the commit holds it (migration 0010).
+    stage = models.CharField(
+        _("stage"), max_length=8, choices=SeatStage, default=SeatStage.STAFFED, db_default=SeatStage.STAFFED
+    )
 
     objects = ScopedManager.from_queryset(SeatQuerySet)()
 
@@ -408,6 +413,10 @@ class Agent(models.Model):
     )
     created_at = models.DateTimeField(_("created at"))
     retired_at = models.DateTimeField(_("retired at"), null=True)
+    # In no index, and pages have room (migration 0010): all agents go on when the holding starts.
+    stage = models.CharField(
+        _("stage"), max_length=12, choices=Stage, default=Stage.PROVISIONING, db_default=Stage.PROVISIONING
+    )
 
     objects = ScopedManager.from_queryset(AgentQuerySet)()
 
@@ -422,6 +431,11 @@ class Agent(models.Model):
             models.CheckConstraint(
                 condition=Q(subject__startswith="org.claytom.corporate.") | Q(agent_id__regex=AGENT_ID),
                 name="agent_id_form",
+            ),
+            models.CheckConstraint(
+                condition=Q(retired_at=None, stage__in=sorted(set(Stage) - ENDED))
+                | Q(retired_at__isnull=False, stage__in=sorted(ENDED)),
+                name="agent_stage_of_office",
             ),
         ]
         indexes = [
@@ -471,6 +485,50 @@ class Incumbency(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seat_id} g{self.generation}"
+
+
+class StageChange(models.Model):
+    """An agent, or a seat itself (then without an agent), went on to another stage. Immutable in the database."""
+
+    UNIT: ClassVar[str] = "unit_id"
+
+    # Its unit is its seat's: one key over both (migration 0010).
+    unit = models.ForeignKey(
+        Unit, verbose_name=_("unit"), on_delete=models.PROTECT, db_constraint=False, db_index=False
+    )
+    seat = models.ForeignKey(
+        Seat,
+        verbose_name=_("seat"),
+        on_delete=models.PROTECT,
+        related_name="stage_changes",
+        db_constraint=False,
+        db_index=False,
+    )
+    agent = models.ForeignKey(
+        Agent,
+        verbose_name=_("agent"),
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="stage_changes",
+        db_index=False,
+    )
+    old = models.CharField(_("from stage"), max_length=12)
+    new = models.CharField(_("to stage"), max_length=12)
+    at = models.DateTimeField(_("at"))
+    actor = models.CharField(_("actor"), max_length=200)
+    reason = models.CharField(_("reason"), max_length=200)
+    correlation_id = models.CharField(_("correlation"), max_length=100, blank=True)
+
+    objects = ScopedManager()
+
+    class Meta:
+        verbose_name = _("change of stage")
+        verbose_name_plural = _("changes of stage")
+        ordering = ["-id"]
+        indexes = [models.Index(fields=["seat", "id"], name="stage_change_of_seat")]
+
+    def __str__(self) -> str:
+        return f"{self.agent_id or self.seat_id} {self.old} > {self.new}"
 
 
 class Mandate(models.Model):

@@ -11,6 +11,7 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from holding import loading
+from holding.lifecycle import SeatStage
 from holding.models import Seat, Unit
 
 Row = dict[str, Any]
@@ -80,6 +81,7 @@ class UnitSerializer(serializers.Serializer[Row]):
                 "reports_to": 56,
                 "generation": 3,
                 "desired": "run",
+                "stage": "staffed",
                 "agent": "org.claytom.pricing.operator.op-0042-g3",
             },
         )
@@ -99,11 +101,12 @@ class SeatSerializer(serializers.Serializer[Row]):
     reports_to = serializers.IntegerField(allow_null=True, help_text="Id of the superior seat.")
     generation = serializers.IntegerField(help_text="How many agents have held the seat, this one included.")
     desired = serializers.ChoiceField(choices=Seat.Desired.choices)
+    stage = serializers.ChoiceField(choices=SeatStage.choices, help_text="Whether the seat has a holder.")
     agent = serializers.CharField(help_text="Subject of the agent in office.")
 
     columns = (
         "id", "unit__slug", "role__slug", "body__slug", "division__key", "ordinal", "code", "name_es", "name_en",
-        "duty", "reports_to_id", "generation", "desired",
+        "duty", "reports_to_id", "generation", "desired", "stage",
     )  # fmt: skip
 
     def to_representation(self, row: Row) -> Row:
@@ -122,5 +125,6 @@ class SeatSerializer(serializers.Serializer[Row]):
             "reports_to": row["reports_to_id"],
             "generation": generation,
             "desired": row["desired"],
+            "stage": row["stage"],
             "agent": loading.agent_subject(unit=row["unit__slug"], group=role or body, agent=agent),
         }

@@ -1,7 +1,7 @@
 """Writes of the group's structure: loading it, staffing its seats, telling the hosts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,9 +10,10 @@ from django.db.models import F
 from django.utils import timezone
 
 from audit import services as audit
-from holding import files, loading, manifests, standing
+from holding import files, loading, manifests, standing, transitions
 from holding.files import Data
-from holding.models import Agent, BlueprintVersion, Body, Holding, Incumbency, Role, Seat, Unit
+from holding.lifecycle import SeatStage, Stage
+from holding.models import Agent, BlueprintVersion, Body, Holding, Incumbency, Role, Seat, Suspension, Unit
 
 LOAD_LOCK = 0x6C6F6164  # "load": one load at a time
 SETTINGS = manifests.SETTINGS
@@ -21,6 +22,7 @@ manifest_id = manifests.message_id
 settings_of = manifests.settings_of
 suspend, lift, configure = standing.suspend, standing.lift, standing.configure
 vacate, vacant, generations = standing.vacate, standing.vacant, standing.generations
+Move, decide_stages, observe_stages = transitions.Move, transitions.decide, transitions.observe
 
 
 class ForbiddenChangeError(ValueError):
@@ -165,6 +167,15 @@ class Appointment:
         return self.old
 
 
+@dataclass(frozen=True, slots=True)
+class Terms:
+    """How an agent leaves its seat, and who comes: somebody `promoted` from a lower seat, or a new agent (None)."""
+
+    stage: Stage
+    reason: str
+    promoted: Agent | None = None
+
+
 def appoint(
     *,
     seats: Iterable[tuple[int, int]],
@@ -172,14 +183,19 @@ def appoint(
     reason: str,
     correlation_id: str = "",
     vacant: bool = False,
+    leaving: Stage = Stage.REPLACED,
+    terms: Mapping[int, Terms] | None = None,
 ) -> list[Appointment]:
     """Give each seat a new agent of the next generation, in the caller's transaction.
 
     `seats` are (seat id, generation that is to be replaced). A seat that has moved on meanwhile is left
     alone, so the same call twice appoints once; and so is one that was vacated, unless `vacant` seats are
-    to be staffed. The old agent is retired, its incumbency ended; one ledger entry per seat, one manifest per
-    division touched. Returns what was done, by seat.
+    to be staffed. The old agent ends in the stage `leaving`, its incumbency with it; `terms` are those of seats (by
+    id) where it is otherwise. One ledger entry per seat, one manifest per division touched. Returns what was done,
+    by seat.
     """
+    usual = Terms(leaving, reason)
+    terms = terms or {}
     expected = dict(seats)
     locked = (
         Seat.objects.select_for_update(of=("self",))
@@ -194,9 +210,23 @@ def appoint(
         return []
     now = timezone.now()
     ids = [seat.pk for seat in moving]
-    Agent.objects.filter(pk__in=[agent.pk for agent in old.values()]).update(retired_at=now)
+    transitions.move(
+        moves=[_end(agent, terms.get(seat_id, usual)) for seat_id, agent in old.items()],
+        actor=actor,
+        at=now,
+        correlation_id=correlation_id,
+    )
     Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(ended_at=now)
+    transitions.move_seats(
+        seat_ids=[seat.pk for seat in moving if seat.stage != SeatStage.STAFFED],
+        to=SeatStage.STAFFED,
+        actor=actor,
+        reason=reason,
+        at=now,
+        correlation_id=correlation_id,
+    )
     Seat.objects.filter(pk__in=ids).update(generation=F("generation") + 1)
+    Suspension.objects.filter(seat_id__in=ids, order__lt=0).delete()  # isolated was the one before
     blueprints = loading.newest_blueprints()
     created = Agent.objects.bulk_create([_successor(seat, blueprints, at=now) for seat in moving], batch_size=2000)
     Incumbency.objects.bulk_create(
@@ -211,7 +241,7 @@ def appoint(
         for seat, agent in zip(moving, created, strict=True)
     ]
     audit.record_many(
-        acts=[_appointment_act(item, actor=actor, reason=reason) for item in appointments],
+        acts=[_appointment_act(item, actor=actor, terms=terms.get(item.seat.pk, usual)) for item in appointments],
         correlation_id=correlation_id,
     )
     publish_manifests(division_ids={seat.division_id for seat in moving}, hint=True)
@@ -240,8 +270,13 @@ def _hand_over(seat: Seat, *, external: bool, actor: str, reason: str, correlati
         reason=reason,
         correlation_id=correlation_id,
         vacant=True,
+        leaving=Stage.RETIRED,  # in order: nothing was lost
     )
     return done[0]
+
+
+def _end(agent: Agent, terms: Terms) -> transitions.Move:
+    return transitions.Move(agent.pk, terms.stage, terms.reason)
 
 
 def _successor(seat: Seat, blueprints: dict[str, BlueprintVersion], *, at: datetime) -> Agent:
@@ -260,19 +295,24 @@ def _successor(seat: Seat, blueprints: dict[str, BlueprintVersion], *, at: datet
     )
 
 
-def _appointment_act(item: Appointment, *, actor: str, reason: str) -> audit.Act:
+def _appointment_act(item: Appointment, *, actor: str, terms: Terms) -> audit.Act:
+    old, new = item.old, item.new
+    details = {
+        "reason": terms.reason,
+        "old": old.subject if old else None,
+        "new": new.subject,
+        "generation": new.generation,
+        "stages": {"old": terms.stage.value if old else None, "new": new.stage},
+    }
+    if terms.promoted is not None:
+        details["promoted"] = terms.promoted.subject
     return audit.Act(
         actor=actor,
         action="seat.appoint",
         object=f"seat/{item.seat}",
-        before={"agent": item.old.subject, "generation": item.old.generation} if item.old else None,
-        after={"agent": item.new.subject, "generation": item.new.generation},
-        details={
-            "reason": reason,
-            "old": item.old.subject if item.old else None,
-            "new": item.new.subject,
-            "generation": item.new.generation,
-        },
+        before={"agent": old.subject, "generation": old.generation, "stage": old.stage} if old else None,
+        after={"agent": new.subject, "generation": new.generation, "stage": new.stage},
+        details=details,
     )
 
 

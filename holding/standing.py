@@ -8,8 +8,10 @@ from datetime import datetime
 
 from django.utils import timezone
 
+from holding.lifecycle import SeatStage, Stage
 from holding.manifests import publish_manifests
 from holding.models import Agent, Division, Incumbency, Seat, Suspension
+from holding.transitions import Move, decide, move_seats
 
 
 def suspend(
@@ -67,14 +69,24 @@ def configure(*, division_ids: Collection[int], settings: Mapping[str, float], v
     return publish_manifests(division_ids=division_ids)
 
 
-def vacate(*, division_ids: Iterable[int], at: datetime) -> list[int]:
-    """End the agents in office of the seats that an order wants vacant; return the seats."""
+def vacate(
+    *, division_ids: Iterable[int], actor: str, reason: str, at: datetime, correlation_id: str = ""
+) -> list[int]:
+    """Retire the agents in office of the seats that an order wants vacant; return the seats."""
     wanted = [pk for pk, _, desired in _seats(division_ids) if desired == Seat.Desired.RETIRED]
     leaving = Agent.objects.in_office().filter(seat_id__in=wanted).order_by("seat_id")
-    seats = list(leaving.select_for_update(of=("self",)).values_list("seat_id", flat=True))
-    Agent.objects.in_office().filter(seat_id__in=seats).update(retired_at=at)
-    Incumbency.objects.filter(seat_id__in=seats, ended_at=None).update(ended_at=at)
-    return seats
+    agents = dict(leaving.select_for_update(of=("self",)).values_list("seat_id", "pk"))
+    decide(
+        moves=[Move(pk, Stage.RETIRED, reason) for pk in agents.values()],
+        actor=actor,
+        at=at,
+        correlation_id=correlation_id,
+    )
+    Incumbency.objects.filter(seat_id__in=agents, ended_at=None).update(ended_at=at)
+    move_seats(
+        seat_ids=agents, to=SeatStage.VACANT, actor=actor, reason=reason, at=at, correlation_id=correlation_id
+    )
+    return list(agents)
 
 
 def vacant(*, division_ids: Iterable[int]) -> list[tuple[int, int]]:

@@ -13,13 +13,17 @@ from audit.models import LedgerEntry
 from bus.mailbox import letters_to, type_name
 from bus.models import DirectedMessage, Suspect
 from holding import scope
-from holding.models import SUBJECT_ROOT, Agent, BlueprintVersion, Body, Incumbency, Role, Seat, Unit
+from holding.lifecycle import ENDED, Stage
+from holding.models import SUBJECT_ROOT, Agent, BlueprintVersion, Body, Incumbency, Role, Seat, StageChange, Unit
 from portal.quarantine import suspicion_of
 from subsidiaries.performance.models import KpiLatest
-from subsidiaries.replacement.models import STALE_AFTER, DivisionState, Replacement, SeatState
+from subsidiaries.replacement.isolation import PERMISSION as ISOLATE
+from subsidiaries.replacement.models import STALE_AFTER, DivisionState, Replacement, SeatState, Successor
 from subsidiaries.replacement.shown import REPLACED, UNKNOWN, in_shown_state
+from subsidiaries.replacement.succession import SUCCEEDED
 
 STATE = ("seat__unit", "seat__seatstate", "seat__division__state")
+SUCCESSOR = ("successor__unit", "successor__body")
 HISTORY = 25  # generations, replacements and ledger entries shown of a seat
 WORDS = re.compile(r"^[a-z0-9.-]{1,120}$")
 SUBJECT_START = f"{SUBJECT_ROOT}."
@@ -34,10 +38,14 @@ class Wanted:
     role: str = ""
     state: str = ""
     words: str = ""
+    stage: str = ""
 
 
 def listed(wanted: Wanted, *, now: datetime) -> QuerySet[Agent]:
-    """Return the agents that are wanted, with what the list shows; only the state `replaced` lists former ones."""
+    """Return the agents that are wanted, with what the list shows.
+
+    Former ones are listed only under the state `replaced`, and under the stages in which agents end.
+    """
     agents = Agent.objects.for_listing().select_related(*STATE)
     if wanted.unit:
         agents = agents.filter(unit__slug=wanted.unit)
@@ -48,7 +56,11 @@ def listed(wanted: Wanted, *, now: datetime) -> QuerySet[Agent]:
             return agents.none()
         field = "subject" if wanted.words.startswith(SUBJECT_START) else "agent_id"
         agents = agents.filter(**{f"{field}__startswith": wanted.words})
-    return in_shown_state(agents, wanted.state, now=now) if wanted.state else agents.filter(retired_at=None)
+    if wanted.stage:
+        agents = agents.filter(stage=wanted.stage)
+    if wanted.state:
+        return in_shown_state(agents, wanted.state, now=now)
+    return agents if wanted.stage in ENDED else agents.filter(retired_at=None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,13 +102,13 @@ def generation_address(seat: Seat, generation: int) -> str:
     return agent_address(seat.unit.slug, seat.code, generation, seat.body.slug if seat.body else None)
 
 
-def agent_address(unit: str, code: str, generation: int, body: str | None) -> str:
-    """Return the page of an agent.
+def agent_address(unit: str, code: str, generation: int, body: str | None, *, route: str = "agent") -> str:
+    """Return the page of an agent, or the address of an act about it.
 
     In the parent company a subject stays through the generations, so the address adds body and generation.
     """
     name = f"{body}.{code}" if body else code
-    return reverse("agent", args=[unit, f"{name}-g{generation}"])
+    return reverse(route, args=[unit, f"{name}-g{generation}"])
 
 
 def find(unit: str, name: str) -> Agent:
@@ -127,6 +139,12 @@ class Profile:
     claim: KpiLatest | None
     history: list[Incumbency]
     replacements: list[Replacement]
+    changes: list[StageChange]
+    """What became of the agent, and of its seat, stage by stage: the newest first."""
+    successors: list[Successor]
+    """Who takes the seat when its holder is lost; only seats of directors and coordinators have any."""
+    may_decide: bool
+    """Whether whoever looks may isolate or release it, and say who succeeds it."""
     letters: list[tuple[str, DirectedMessage]]
     """The last directed messages to it, each with the name of its type."""
     suspicion: Suspect | None
@@ -134,9 +152,19 @@ class Profile:
     ledger: list[LedgerEntry] | None
     """What the ledger says of the seat; None to whoever may not read it."""
 
+    @property
+    def may_isolate(self) -> bool:
+        """Whether it can be isolated now, and whoever looks may do it."""
+        return self.may_decide and self.agent.stage != Stage.QUARANTINED and not self.seat.external
+
+    @property
+    def may_release(self) -> bool:
+        """Whether it is isolated and not replaced yet, and whoever looks may let it run again."""
+        return self.may_decide and self.agent.stage == Stage.QUARANTINED
+
 
 def profile(agent: Agent, *, now: datetime) -> Profile:
-    """Read the page of an agent found by `find` (eight queries)."""
+    """Read the page of an agent found by `find` (nine queries, ten of a seat that has successors)."""
     seat = agent.seat
     superior = (
         Seat.objects.select_related("unit", "body", "role").filter(pk=seat.reports_to_id).first()
@@ -166,13 +194,26 @@ def profile(agent: Agent, *, now: datetime) -> Profile:
         ),
         replacements=list(
             Replacement.objects.filter(seat=seat)
-            .select_related("seat__unit", "seat__body", "unit", "old_agent", "new_agent")
+            .select_related("seat__unit", "seat__body", "unit", "old_agent", "new_agent", "promoted_from")
             .order_by("-pk")[:HISTORY]
         ),
+        changes=list(
+            StageChange.objects.filter(Q(agent=agent) | Q(agent=None), seat=seat).order_by("-pk")[:HISTORY]
+        ),
+        successors=_successors_of(seat),
+        may_decide=current.pk == agent.pk
+        and agent.retired_at is None
+        and scope.current().allows(ISOLATE, agent.unit_id),
         letters=[(type_name(one.type), one) for one in letters_to(address=agent.subject)[:HISTORY]],
         suspicion=suspicion_of(agent.subject, agent.unit_id),
         ledger=_ledger_of(seat),
     )
+
+
+def _successors_of(seat: Seat) -> list[Successor]:
+    if seat.role is None or seat.role.tier not in SUCCEEDED:
+        return []
+    return list(Successor.objects.filter(seat=seat).select_related(*SUCCESSOR).order_by("rank"))
 
 
 def _ledger_of(seat: Seat) -> list[LedgerEntry] | None:

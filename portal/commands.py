@@ -92,8 +92,11 @@ class Pause:
 
 
 def with_pauses(units: QuerySet[Unit]) -> QuerySet[Unit]:
-    """Annotate units with the pauses that stand in them, for `pauses_of`: no query of its own."""
-    standing = Suspension.objects.filter(unit=OuterRef("pk"), desired=Suspension.Desired.PAUSED)
+    """Annotate units with the pauses that stand in them, for `pauses_of`: no query of its own.
+
+    An isolated agent is no pause: its order has a number below zero.
+    """
+    standing = Suspension.objects.filter(unit=OuterRef("pk"), desired=Suspension.Desired.PAUSED, order__gt=0)
     by_order = (
         standing.order_by("order")
         .values("order")

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from django.utils.functional import Promise
 from django.utils.translation import gettext_lazy as _
 
+from holding.lifecycle import Stage
 from subsidiaries.replacement.models import SeatState
 from subsidiaries.replacement.shown import REPLACED
 
@@ -31,6 +32,17 @@ STATES: dict[str, Look] = {
     State.UNKNOWN: Look("idle", _("unknown")),
     State.RETIRED: Look("idle", _("retired")),
     REPLACED: Look("idle", _("replaced")),
+}
+
+_STAGE_KINDS = {
+    "idle": (Stage.REQUESTED, Stage.RETIRED, Stage.REPLACED),
+    "info": (Stage.PROVISIONING, Stage.PROBATION),
+    "ok": (Stage.ACTIVE,),
+    "warn": (Stage.SUSPENDED, Stage.DRAINING),
+    "crit": (Stage.QUARANTINED, Stage.LOST),
+}
+STAGES: dict[str, Look] = {
+    stage: Look(kind, stage.label) for stage in Stage for kind, of in _STAGE_KINDS.items() if stage in of
 }
 
 # The classes of the agent field, in the order of its byte codes (static/field.js draws them).

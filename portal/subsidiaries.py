@@ -116,7 +116,7 @@ def unit_page(unit: Unit, *, as_of: datetime) -> UnitPage:
         pauses=pauses_of([unit]),
         replacements=list(
             Replacement.objects.filter(unit=unit)
-            .select_related("unit", "seat__unit", "seat__body", "old_agent", "new_agent")
+            .select_related("unit", "seat__unit", "seat__body", "old_agent", "new_agent", "promoted_from")
             .order_by("-pk")[:LAST]
         ),
         seconds_below=_seconds_below(floor, as_of),

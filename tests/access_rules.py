@@ -54,6 +54,9 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "offer-seat": _form("agents.enrol"),
     "enrolment": "units.view",
     "withdraw-enrolment": _post("agents.enrol"),
+    "isolate-agent": _post("commands.issue"),
+    "release-agent": _post("commands.issue"),
+    "order-succession": _post("commands.issue"),
     "export-agents": "exports.create",
     "ask-export": _post("approvals.request"),
     # pages about access: to look, one must see people; who grants, reviews or decides holds that as well
@@ -142,6 +145,8 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "seat-detail": "units.view",
     "agent-list": "units.view",
     "agent-detail": "units.view",
+    "agent-quarantine": _post("commands.issue"),
+    "agent-release": _post("commands.issue"),
     "enrol-api": _post("agents.enrol"),
     "agent-credentials": _post(OPEN),  # what opens is the token, or the proof of a key
     "enrolment-list": {"GET": "units.view"},
@@ -310,13 +315,13 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "enrolment": ("enrolment",),
             "holding": (
                 "holding", "sector", "unit", "body", "role", "division", "blueprint", "blueprintversion", "seat",
-                "agent", "incumbency", "mandate", "architecture", "suspension",
+                "agent", "incumbency", "stagechange", "mandate", "architecture", "suspension",
             ),
             "commands": ("command", "target"),
             "performance": ("kpisample", "kpilatest", "kpiminute", "kpicoverage"),
             "replacement": (
                 "divisionstate", "seatstate", "census", "unitfloor", "monitor", "staffingrule", "replacement",
-                "incident", "fencedhost",
+                "incident", "fencedhost", "successor",
             ),
         }.items()
         for model in models

@@ -60,10 +60,13 @@ class Door:
 # What the arguments of a route are, for a unit that was planted. Routes without arguments need no line.
 ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = {
     "unit": lambda planted, slug: [{"slug": slug}],
-    "agent": lambda planted, slug: [
-        dict(zip(("unit", "agent"), address(agent).strip("/").split("/")[1:], strict=True))
-        for agent in planted[slug].agents
-    ],
+    **dict.fromkeys(
+        ("agent", "isolate-agent", "release-agent", "order-succession"),
+        lambda planted, slug: [
+            dict(zip(("unit", "agent"), address(agent).strip("/").split("/")[1:], strict=True))
+            for agent in planted[slug].agents
+        ],
+    ),
     "children": lambda planted, slug: [
         {"kind": "unit", "key": slug},
         *({"kind": "seat", "key": str(seat.pk)} for seat in planted[slug].seats),
@@ -80,10 +83,13 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
     ],
     "unit-detail": lambda planted, slug: [{"slug": slug}],
     "seat-detail": lambda planted, slug: [{"pk": seat.pk} for seat in planted[slug].seats],
-    "agent-detail": lambda planted, slug: [
-        *({"identity": agent.pk} for agent in planted[slug].agents),
-        *({"identity": agent.subject} for agent in planted[slug].agents),
-    ],
+    **dict.fromkeys(
+        ("agent-detail", "agent-quarantine", "agent-release"),
+        lambda planted, slug: [
+            *({"identity": agent.pk} for agent in planted[slug].agents),
+            *({"identity": agent.subject} for agent in planted[slug].agents),
+        ],
+    ),
     **dict.fromkeys(
         ("enrolment", "withdraw-enrolment"),
         lambda planted, slug: [{"number": one.pk} for one in Enrolment.objects.filter(unit=planted[slug].unit)],
@@ -253,7 +259,7 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "version": lambda planted, slug: [1],
     "title": lambda planted, slug: ["x"],
     "stream": lambda planted, slug: ["CT_EVENTS", "request"],
-    "stage": lambda planted, slug: ["schema", "delivery"],
+    "stage": lambda planted, slug: ["schema", "delivery", "active", "replaced"],
     "rule": lambda planted, slug: ["schema"],
     "source": lambda planted, slug: [f"host/zqrefused-{slug}"],
     "until": lambda planted, slug: ["2099-01-01T00:00:00Z"],
@@ -269,14 +275,14 @@ ELSEWHERE: Final = ("cursor",)  # tried by a test of its own
 QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "overview": ("sort",),
     "palette": ("q",),
-    "agents": ("unit", "role", "state", "q", "after", "before"),
+    "agents": ("unit", "role", "state", "stage", "q", "after", "before"),
     "enrol": ("after", "before"),
     "replacements": ("unit", "reason", "after", "before"),
     "activity": ("kind", "before"),
     "escalations": ("unit", "state", "severity", "matter", "after", "before"),
     "commands": ("unit", "verb", "state", "after", "before"),
     "new-command": ("verb", "unit", "division", "role", "lifts"),
-    "export-agents": ("unit", "role", "state", "q"),
+    "export-agents": ("unit", "role", "state", "stage", "q"),
     "access": ("person", "unit", "permission", "after", "before"),
     "access-grant": ("person", "unit"),
     "access-emergencies": ("after", "before"),

@@ -16,7 +16,7 @@ from django.utils import timezone
 from audit.models import LedgerEntry
 from bus import mailbox
 from bus.models import QuarantinedMessage, Suspect
-from holding.models import Agent, Division, Seat, Suspension, Unit
+from holding.models import Agent, Division, Seat, StageChange, Suspension, Unit
 from holding.scope import VIEW
 from holding.tests.factories import make_holding
 from iam.access.models import (
@@ -49,6 +49,7 @@ from subsidiaries.replacement.models import (
     Incident,
     Replacement,
     SeatState,
+    Successor,
     UnitFloor,
 )
 from subsidiaries.replacement.observing import ensure_states
@@ -249,6 +250,12 @@ def _happen(marked: Marked) -> None:
     FencedHost.objects.create(
         division=division, epoch=marked.number, host=f"zqhost-{marked.slug}", standing="superseded", first_at=now,
         last_at=now, messages=1, sent={"kpi.sample": 1},
+    )  # fmt: skip
+    first, second = marked.seats[:2]
+    Successor.objects.create(unit=marked.unit, seat=first, successor=second, rank=1, ranked_at=now)
+    StageChange.objects.create(
+        unit=marked.unit, seat=first, agent=first.agents.get(), old="provisioning", new="active", at=now,
+        actor="zq", reason=detail,
     )  # fmt: skip
     Enrolment.objects.create(
         unit=marked.unit,

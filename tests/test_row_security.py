@@ -30,6 +30,7 @@ PROTECTED = {
     "replacement_fencedhost", "holding_suspension", "commands_command", "commands_target",
     "authority_approval", "authority_level", "authority_decision", "bus_quarantinedmessage", "bus_suspect",
     "escalations_escalation", "escalations_step", "bus_directedmessage", "enrolment_enrolment",
+    "holding_stagechange", "replacement_successor",
 }  # fmt: skip
 SECURITY = """
     select c.relname, c.relrowsecurity and c.relforcerowsecurity
@@ -59,7 +60,7 @@ PLACE = {  # the column that says whose a row is, where that is not the unit
     "replacement_fencedhost": "division_id",
 }  # fmt: skip
 # What was asked for and decided stays as it is: triggers refuse a change before the policies are asked.
-KEPT = {"authority_approval", "authority_level", "authority_decision"}
+KEPT = {"authority_approval", "authority_level", "authority_decision", "holding_stagechange"}
 
 Values = Sequence[object]
 # ruff: noqa: S608 - the statements are this file's own

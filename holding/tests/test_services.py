@@ -47,6 +47,7 @@ def test_an_appointment_retires_the_old_agent_and_seats_a_new_one(loaded: None) 
         "old": old.subject,
         "new": new.subject,
         "generation": 2,
+        "stages": {"old": "replaced", "new": "provisioning"},
     }
 
 

@@ -11,11 +11,12 @@ from django.utils.safestring import SafeString
 from django.utils.translation import gettext as _
 
 from bus.models import DirectedMessage
+from holding.lifecycle import SeatStage
 from holding.models import Agent, Seat
-from portal.agents import address, generation_address, seat_address
+from portal.agents import address, agent_address, generation_address, seat_address
 from portal.commands import COMMAND_KINDS, TARGET_KINDS
 from portal.kpis import Cell
-from portal.states import GLYPHS, STATES, Look
+from portal.states import GLYPHS, STAGES, STATES, Look
 from subsidiaries.commands.models import Command, Target
 from subsidiaries.escalations.models import Escalation
 from subsidiaries.replacement.models import Replacement
@@ -105,6 +106,19 @@ def state(value: str) -> SafeString:
 
 
 @register.simple_tag
+def stage(value: str) -> SafeString:
+    """Return where an agent stands as a pill."""
+    look = STAGES.get(value, Look("idle", value))
+    return pill(look.kind, str(look.word))
+
+
+@register.simple_tag
+def seat_stage(value: str) -> str:
+    """Return in words whether a seat has a holder."""
+    return str(SeatStage(value).label)
+
+
+@register.simple_tag
 def letter_state(letter: DirectedMessage) -> SafeString:
     """Return the state of a directed message as a pill."""
     kinds = {"open": "info", "accepted": "ok", "rejected": "warn", "expired": "crit"}
@@ -173,6 +187,15 @@ def span(start: datetime | None, end: datetime | None) -> str:
 def agent_url(agent: Agent) -> str:
     """Return the page of an agent."""
     return address(agent)
+
+
+@register.simple_tag
+def agent_act(route: str, agent: Agent) -> str:
+    """Return the address of an act about an agent."""
+    seat = agent.seat
+    return agent_address(
+        seat.unit.slug, seat.code, agent.generation, seat.body.slug if seat.body else None, route=route
+    )
 
 
 @register.simple_tag

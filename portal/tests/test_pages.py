@@ -21,9 +21,9 @@ PAGES = {
     "/": 14,  # one closes the rows: here alone, since the tests see all between requests
     "/s/pricing/": 17,
     "/s/corporate/": 17,
-    "/a/pricing/op-0031-g1/": 15,
-    "/a/pricing/op-0031/": 15,
-    "/a/corporate/c-suite.ceo-g1/": 16,
+    "/a/pricing/op-0031-g1/": 16,
+    "/a/pricing/op-0031/": 16,
+    "/a/corporate/c-suite.ceo-g1/": 17,
     "/agents/": 9,
     "/agents/?unit=pricing&role=operator&state=idle&q=op-": 11,
     "/org/": 11,

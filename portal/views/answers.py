@@ -102,7 +102,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         entries.append(("quarantine", _("Quarantine")))
     below = {
         "unit": "organisation",
-        "agent": "agents",
+        **dict.fromkeys(("agent", "isolate-agent", "release-agent", "order-succession"), "agents"),
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
         **dict.fromkeys(BELOW_COMMANDS, "commands"),
         **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),

@@ -21,7 +21,9 @@ def listing(request: HttpRequest) -> HttpResponse:
     unit = request.GET.get("unit", "")[:24]
     asked = request.GET.get("reason", "")
     reason = asked if asked in Replacement.Reason.values else ""
-    queryset = Replacement.objects.select_related("unit", "seat__body", "seat__unit", "old_agent", "new_agent")
+    queryset = Replacement.objects.select_related(
+        "unit", "seat__body", "seat__unit", "old_agent", "new_agent", "promoted_from"
+    )
     if unit:
         queryset = queryset.filter(unit__slug=unit)
     if reason:

@@ -116,7 +116,13 @@ def _suspend(command: Command, divisions: Sequence[int], share: int) -> dict[int
         share=share,
     )
     if retire:
-        seats = holding.vacate(division_ids=divisions, at=timezone.now())
+        seats = holding.vacate(
+            division_ids=divisions,
+            actor=command.actor,
+            reason=command.reason,
+            at=timezone.now(),
+            correlation_id=f"command-{command.pk}",
+        )
         replacement.note_vacated(seat_ids=seats)
     return generations
 

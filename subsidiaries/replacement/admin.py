@@ -66,7 +66,15 @@ class StaffingRuleAdmin(admin.ModelAdmin):
     """The limits of ARP."""
 
     permission = "units.view"
-    list_display = ("id", "missing_per_cycle", "slow_above", "stop_above", "relocation_s", "daily_cap")
+    list_display = (
+        "id",
+        "missing_per_cycle",
+        "slow_above",
+        "stop_above",
+        "relocation_s",
+        "daily_cap",
+        "probation_s",
+    )
 
 
 @admin.register(models.Replacement)
@@ -74,12 +82,27 @@ class ReplacementAdmin(admin.ModelAdmin):
     """Replacements, the newest first."""
 
     permission = "units.view"
-    list_display = ("id", "seat", "generation", "reason", "detected_at", "decided_at", "live_at")
+    list_display = (
+        "id", "seat", "generation", "reason", "promoted_from", "detected_at", "decided_at", "live_at",
+    )  # fmt: skip
     list_filter = ("unit", "reason")
-    list_select_related = ("seat__unit",)
+    list_select_related = ("seat__unit", "promoted_from")
     search_fields = ("seat__code__startswith",)
     search_help_text = CODE_HELP
     ordering = ("-id",)
+
+
+@admin.register(models.Successor)
+class SuccessorAdmin(admin.ModelAdmin):
+    """Who succeeds whom."""
+
+    permission = "units.view"
+    list_display = ("seat", "rank", "successor", "ordered_by", "ranked_at")
+    list_filter = ("unit", ("ordered_by", admin.EmptyFieldListFilter))
+    list_select_related = ("seat__unit", "successor__unit")
+    search_fields = ("seat__code__startswith",)
+    search_help_text = CODE_HELP
+    ordering = ("seat_id", "rank")
 
 
 @admin.register(models.Incident)

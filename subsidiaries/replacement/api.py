@@ -1,5 +1,6 @@
-"""The REST API of agents and their replacements; read only."""
+"""The REST API of agents and their replacements."""
 
+from collections.abc import Callable
 from typing import Any
 
 from django.http import Http404
@@ -7,16 +8,29 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter, extend_schema, extend_schema_view
+from rest_framework.decorators import action
 from rest_framework.mixins import ListModelMixin
+from rest_framework.request import Request
+from rest_framework.response import Response
 from rest_framework.viewsets import GenericViewSet, ReadOnlyModelViewSet
 
-from holding.models import Agent
+from holding.models import Agent, StageChange
+from iam.access.api_answers import caller, refusals
 from subsidiaries.replacement import shown
 from subsidiaries.replacement.filters import AgentFilter, FencedHostFilter, ReplacementFilter
+from subsidiaries.replacement.isolation import PERMISSION, quarantine_agent, release_agent
 from subsidiaries.replacement.models import FencedHost, Replacement
-from subsidiaries.replacement.serializers import AgentSerializer, FencedHostSerializer, ReplacementSerializer
+from subsidiaries.replacement.serializers import (
+    AgentDetailSerializer,
+    AgentSerializer,
+    FencedHostSerializer,
+    IsolationSerializer,
+    ReplacementSerializer,
+    StageChangeSerializer,
+)
 
 LARGEST_ID_DIGITS = 18
+TIMELINE = 100
 ID = OpenApiParameter("id", OpenApiTypes.INT, OpenApiParameter.PATH, description="Number of the replacement.")
 IDENTITY = OpenApiParameter(
     "identity",
@@ -31,12 +45,14 @@ IDENTITY = OpenApiParameter(
 
 @extend_schema_view(
     list=extend_schema(summary="List the agents", description="Those in office, the newest first."),
-    retrieve=extend_schema(summary="Read an agent", parameters=[IDENTITY]),
+    retrieve=extend_schema(summary="Read an agent", parameters=[IDENTITY], responses=AgentDetailSerializer),
 )
 class AgentViewSet(ReadOnlyModelViewSet[Agent]):
-    """Agents, and the state that is known of them."""
+    """Agents, where they stand, and the state that is known of them."""
 
-    permission = "units.view"
+    permission = {
+        "list": "units.view", "retrieve": "units.view", "quarantine": PERMISSION, "release": PERMISSION,
+    }  # fmt: skip
     queryset = Agent.objects.values(*shown.COLUMNS)
     serializer_class = AgentSerializer  # type: ignore[assignment]
     filterset_class = AgentFilter
@@ -58,6 +74,51 @@ class AgentViewSet(ReadOnlyModelViewSet[Agent]):
         if row is None:
             raise Http404(_("There is no agent “%(identity)s”.") % {"identity": identity})
         return shown.add_shown_state([row], now=timezone.now())[0]
+
+    def retrieve(self, request: Request, *args: Any, **kwargs: Any) -> Response:
+        """Answer with the agent and its stages. Raises Http404."""
+        return Response(_detail(self.get_object()))
+
+    @extend_schema(
+        summary="Isolate an agent",
+        description="It is paused at once, no resume lets it run again, and ARP gives its seat to another within "
+        "the day's cap.",
+        parameters=[IDENTITY],
+        request=IsolationSerializer,
+        responses=AgentDetailSerializer,
+    )
+    @action(detail=True, methods=["post"])
+    def quarantine(self, request: Request, identity: str) -> Response:
+        """Isolate an agent. Raises PermissionDenied, ValidationError, Http404."""
+        return self._decide(request, quarantine_agent)
+
+    @extend_schema(
+        summary="Release an agent",
+        description="An isolated agent that has not been replaced yet runs again as what it was before.",
+        parameters=[IDENTITY],
+        request=IsolationSerializer,
+        responses=AgentDetailSerializer,
+    )
+    @action(detail=True, methods=["post"])
+    def release(self, request: Request, identity: str) -> Response:
+        """Let an isolated agent run again. Raises PermissionDenied, ValidationError, Http404."""
+        return self._decide(request, release_agent)
+
+    def _decide(self, request: Request, act: Callable[..., Agent]) -> Response:
+        row = self.get_object()
+        asked = IsolationSerializer(data=request.data)
+        asked.is_valid(raise_exception=True)
+        agent = Agent.objects.select_related("unit").get(pk=row["id"])
+        with refusals():
+            act(by=caller(request), agent=agent, **asked.validated_data)
+        return Response(_detail(self.get_object()))
+
+
+def _detail(row: dict[str, Any]) -> dict[str, Any]:
+    changes = StageChange.objects.filter(seat_id=row["seat_id"], agent_id=row["id"]).order_by("-pk")
+    timeline = list(changes.values(*StageChangeSerializer.columns)[:TIMELINE])
+    answer: dict[str, Any] = AgentDetailSerializer({**row, "timeline": timeline[::-1]}).data
+    return answer
 
 
 @extend_schema_view(

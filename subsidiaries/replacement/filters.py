@@ -4,6 +4,7 @@ import django_filters as filters
 from django.db.models import QuerySet
 from django.utils import timezone
 
+from holding.lifecycle import ENDED, Stage
 from holding.models import Agent, Role, Unit
 from holding.services import role_choices
 from subsidiaries.replacement.models import FencedHost, Replacement
@@ -26,6 +27,10 @@ class AgentFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter shi
         method="in_state",
         help_text="Agents in this state. `replaced` lists former agents; without it, those in office are listed.",
     )
+    stage = filters.ChoiceFilter(
+        choices=Stage.choices,
+        help_text="Agents in this stage. `retired` and `replaced` list former agents.",
+    )
     q = filters.CharFilter(
         method="matching",
         max_length=120,
@@ -37,9 +42,10 @@ class AgentFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter shi
         fields: list[str] = []
 
     def filter_queryset(self, queryset: QuerySet[Agent]) -> QuerySet[Agent]:
-        """Apply the filters; without a state, keep those in office."""
+        """Apply the filters; without a state, and a stage in which agents end, keep those in office."""
         rows: QuerySet[Agent] = super().filter_queryset(queryset)
-        return rows if self.form.cleaned_data["state"] else self.unfiltered(rows)
+        asked = self.form.cleaned_data
+        return rows if asked["state"] or asked["stage"] in ENDED else self.unfiltered(rows)
 
     @staticmethod
     def unfiltered(queryset: QuerySet[Agent]) -> QuerySet[Agent]:

@@ -192,6 +192,12 @@ class StaffingRule(models.Model):
     daily_cap = models.FloatField(
         _("replacements per unit and day, at most"), default=2.0, help_text=_("As a multiple of the unit's floor.")
     )
+    probation_s = models.PositiveIntegerField(
+        _("seconds of clean service that end a probation"),
+        default=86_400,
+        db_default=86_400,
+        help_text=_("Of business time. A loss, and a suspension, begin them anew."),
+    )
 
     class Meta:
         verbose_name = _("staffing rule")
@@ -241,6 +247,8 @@ class Replacement(models.Model):
         FAILED = "failed", _("reported failed")
         MISSING = "missing", _("missing from its host")
         MANUAL = "manual", _("ordered by a person")
+        QUARANTINE = "quarantine", _("isolated by a person")
+        PROMOTION = "promotion", _("promoted to a higher seat")
 
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="replacements")
@@ -250,6 +258,15 @@ class Replacement(models.Model):
     )
     new_agent = models.OneToOneField(
         Agent, verbose_name=_("new agent"), on_delete=models.PROTECT, related_name="replacement"
+    )
+    promoted_from = models.ForeignKey(
+        Agent,
+        verbose_name=_("promoted agent"),
+        null=True,
+        on_delete=models.PROTECT,
+        related_name="promoted_to",
+        db_index=False,
+        help_text=_("Who held a lower seat until then and holds this one now; empty: a new agent."),
     )
     reason = models.CharField(_("reason"), max_length=10, choices=Reason)
     detail = models.CharField(_("detail"), max_length=200, blank=True)
@@ -265,6 +282,11 @@ class Replacement(models.Model):
         ordering = ["-id"]
         constraints = [
             models.UniqueConstraint(fields=["seat", "generation"], name="replacement_once"),
+            models.UniqueConstraint(
+                fields=["promoted_from"],
+                condition=Q(promoted_from__isnull=False),
+                name="replacement_promoted_once",
+            ),
         ]
         indexes = [
             models.Index(fields=["unit", "-id"], name="replacement_unit"),
@@ -274,6 +296,40 @@ class Replacement(models.Model):
 
     def __str__(self) -> str:
         return f"{self.seat_id} g{self.generation}"
+
+
+class Successor(models.Model):
+    """Whose holder takes a seat of a director or coordinator that falls vacant: the first in rank who is fit."""
+
+    UNIT: ClassVar[str] = "unit_id"
+
+    unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
+    seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.CASCADE, related_name="successors")
+    successor = models.ForeignKey(
+        Seat, verbose_name=_("successor's seat"), on_delete=models.CASCADE, related_name="succeeds"
+    )
+    rank = models.PositiveSmallIntegerField(_("rank"))
+    ordered_by = models.CharField(
+        _("ordered by"), max_length=200, blank=True, help_text=_("Empty: as ARP ranks them.")
+    )
+    ranked_at = models.DateTimeField(_("ranked at"))
+
+    objects = ScopedManager()
+
+    class Meta:
+        verbose_name = _("successor")
+        verbose_name_plural = _("successors")
+        ordering = ["seat", "rank"]
+        constraints = [
+            models.UniqueConstraint(
+                fields=["seat", "rank"], name="successor_rank", deferrable=models.Deferrable.DEFERRED
+            ),
+            models.UniqueConstraint(fields=["seat", "successor"], name="successor_once"),
+            models.CheckConstraint(condition=~Q(seat=F("successor")), name="successor_is_another"),
+        ]
+
+    def __str__(self) -> str:
+        return f"{self.seat_id} {self.rank}: {self.successor_id}"
 
 
 class Incident(models.Model):

@@ -5,6 +5,8 @@ from typing import Any
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
+from holding.lifecycle import Stage
+from iam.access.rights import REASON_LENGTH
 from subsidiaries.replacement.models import FencedHost, Replacement
 from subsidiaries.replacement.shown import SHOWN_STATES
 
@@ -25,6 +27,7 @@ Row = dict[str, Any]
                 "seat": "op-0042",
                 "seat_id": 92,
                 "generation": 3,
+                "stage": "probation",
                 "state": "busy",
                 "since": "2026-11-22T16:40:12.031337Z",
                 "done": 812,
@@ -46,6 +49,13 @@ class AgentSerializer(serializers.Serializer[Row]):
     seat = serializers.CharField(help_text="Code of the seat.")
     seat_id = serializers.IntegerField()
     generation = serializers.IntegerField()
+    stage = serializers.ChoiceField(
+        choices=Stage.choices,
+        help_text=(
+            "Where it stands in its life. An agent is `provisioning` until it is first seen live; later "
+            "generations are then on `probation`. The last stages are `retired` and `replaced`."
+        ),
+    )
     state = serializers.ChoiceField(
         choices=SHOWN_STATES,
         help_text=(
@@ -73,12 +83,45 @@ class AgentSerializer(serializers.Serializer[Row]):
             "seat": row["seat__code"],
             "seat_id": row["seat_id"],
             "generation": row["generation"],
+            "stage": row["stage"],
             "state": row["state"],
             "since": row["seat__seatstate__since"] if told else None,
             "done": row["seat__seatstate__done"] if told else None,
             "created_at": row["created_at"],
             "retired_at": row["retired_at"],
         }
+
+
+class StageChangeSerializer(serializers.Serializer[Row]):
+    """An agent went on to another stage."""
+
+    old = serializers.ChoiceField(choices=Stage.choices, help_text="The stage before.")
+    new = serializers.ChoiceField(choices=Stage.choices)
+    at = serializers.DateTimeField()
+    actor = serializers.CharField(help_text="Who decided it; `portal/arp` for what was seen.")
+    reason = serializers.CharField()
+    correlation_id = serializers.CharField(
+        allow_blank=True, help_text="That of the ledger entry which tells of it."
+    )
+
+    columns = ("old", "new", "at", "actor", "reason", "correlation_id")
+
+
+class AgentDetailSerializer(AgentSerializer):
+    """One occupant of a seat, with what became of it."""
+
+    timeline = StageChangeSerializer(many=True, help_text="Its stages, the first one first; at most the last 100.")
+
+    def to_representation(self, row: Row) -> Row:
+        """Return the agent of a row that has its `timeline` beside."""
+        timeline = StageChangeSerializer(row["timeline"], many=True).data
+        return {**super().to_representation(row), "timeline": timeline}
+
+
+class IsolationSerializer(serializers.Serializer[Row]):
+    """Why an agent is isolated, or released."""
+
+    reason = serializers.CharField(max_length=REASON_LENGTH, help_text="The ledger keeps it.")
 
 
 @extend_schema_serializer(
@@ -94,6 +137,7 @@ class AgentSerializer(serializers.Serializer[Row]):
                 "generation": 3,
                 "old_agent": "org.claytom.pricing.operator.op-0042-g2",
                 "new_agent": "org.claytom.pricing.operator.op-0042-g3",
+                "promoted_from": None,
                 "reason": "failed",
                 "detail": "",
                 "detected_at": "2026-11-22T16:40:11.804220Z",
@@ -114,6 +158,10 @@ class ReplacementSerializer(serializers.Serializer[Row]):
     generation = serializers.IntegerField(help_text="The new generation.")
     old_agent = serializers.CharField(help_text="Subject of the agent that was replaced.")
     new_agent = serializers.CharField(help_text="Subject of its successor.")
+    promoted_from = serializers.CharField(
+        allow_null=True,
+        help_text="Subject of the agent that was promoted to the seat: the successor was that one until then.",
+    )
     reason = serializers.ChoiceField(choices=Replacement.Reason.choices)
     detail = serializers.CharField(allow_blank=True)
     detected_at = serializers.DateTimeField(help_text="When the loss was seen.")
@@ -122,7 +170,8 @@ class ReplacementSerializer(serializers.Serializer[Row]):
 
     columns = (
         "id", "unit__slug", "seat__role__slug", "seat__body__slug", "seat__code", "seat_id", "generation",
-        "old_agent__subject", "new_agent__subject", "reason", "detail", "detected_at", "decided_at", "live_at",
+        "old_agent__subject", "new_agent__subject", "promoted_from__subject", "reason", "detail", "detected_at",
+        "decided_at", "live_at",
     )  # fmt: skip
 
     def to_representation(self, row: Row) -> Row:
@@ -136,6 +185,7 @@ class ReplacementSerializer(serializers.Serializer[Row]):
             "generation": row["generation"],
             "old_agent": row["old_agent__subject"],
             "new_agent": row["new_agent__subject"],
+            "promoted_from": row["promoted_from__subject"],
             "reason": row["reason"],
             "detail": row["detail"],
             "detected_at": row["detected_at"],

@@ -5,11 +5,11 @@ costs one cycle. Idempotent: a replacement is unique per (seat, generation). One
 (advisory lock), so two beats or two workers decide once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from django.db import connection, transaction
+from django.db import transaction
 from django.db.models import F, Sum
 from django.utils import timezone
 
@@ -19,8 +19,9 @@ from bus.fencing import Fenced
 from bus.leases import BOOK, Claim, Standing
 from holding import clock
 from holding import services as holding
+from holding.lifecycle import Stage
 from holding.models import Agent, Seat, Unit
-from subsidiaries.replacement import caps, incidents, observing, singles
+from subsidiaries.replacement import caps, incidents, locking, observing, singles, stages, succession
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
@@ -35,9 +36,9 @@ ensure_states = observing.ensure_states
 after_reports = observing.after_reports
 note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
 note_singles, note_silent = observing.note_singles, observing.note_silent
+lock_unit = locking.lock_unit
 ACTOR = incidents.ACTOR
-LOCK_SPACE = 0x61727000  # "arp\0": with the unit's id, one cycle per unit
-MISSED_TWICE = 2
+MISSED_TWICE = stages.MISSED_TWICE
 HINT_AFTER = timedelta(seconds=20)
 REPORT_AGAIN = timedelta(seconds=10)
 
@@ -79,10 +80,8 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     tell silence from a portal that just started. Raises Unit.DoesNotExist for an unknown slug.
     """
     row = Unit.objects.get(slug=unit)
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_try_advisory_xact_lock(%s, %s)", [LOCK_SPACE, row.pk])
-        if not cursor.fetchone()[0]:
-            return Cycle(unit=unit, skipped="another cycle of this unit is running")
+    if not locking.try_lock_unit(unit_id=row.pk):
+        return Cycle(unit=unit, skipped="another cycle of this unit is running")
     now = timezone.now()
     rule = StaffingRule.objects.get()
     since = observing.watching_since()
@@ -93,6 +92,8 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     silent = _silent_share(row, divisions, heard, rule, now) if settled else 0.0
     allowed, deferred = _within_limits(row, cases, silent, rule)
     done = replace(unit=row, cases=allowed, actor=actor)
+    stages.settle(unit=row, rule=rule, now=now)
+    succession.refresh_stale(unit=row, now=now)
     _ask_reports(row, heard, now)
     _hint_laggards(heard, now)
     silent_alone = singles.door().silent(row.pk, now)
@@ -123,7 +124,17 @@ def _cases(heard: Sequence[DivisionState]) -> list[Case]:
             cases.append(Case(seat, generation, Replacement.Reason.FAILED, since or now))
         elif missed >= MISSED_TWICE:
             cases.append(Case(seat, generation, Replacement.Reason.MISSING, since or now))
-    return cases
+    return [*cases, *_isolated(heard, {case.seat_id for case in cases})]
+
+
+def _isolated(heard: Sequence[DivisionState], known: Collection[int]) -> list[Case]:
+    """Return the seats whose agents were isolated: paused until their successors come."""
+    agents = Agent.objects.in_office().filter(
+        stage=Stage.QUARANTINED, seat__division_id__in=[state.division_id for state in heard], seat__external=False
+    )
+    rows = agents.exclude(seat_id__in=known).values_list("seat_id", "generation").order_by("seat_id")
+    now = timezone.now()
+    return [Case(seat, generation, Replacement.Reason.QUARANTINE, now) for seat, generation in rows]
 
 
 def _silent_share(
@@ -149,7 +160,7 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     What a live host reports failed is replaced up to the day's cap, beyond which people are asked; what merely
     went missing only as fast as the brake on silence allows, since silence may be ours.
     """
-    failed = [case for case in cases if case.reason == Replacement.Reason.FAILED]
+    failed = [case for case in cases if case.reason != Replacement.Reason.MISSING]
     missing = [case for case in cases if case.reason == Replacement.Reason.MISSING]
     per_cycle = rule.missing_per_cycle
     if silent > rule.stop_above:
@@ -169,44 +180,47 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
 
 
 def _replaced_today(unit: Unit) -> int:
-    """Return how many of the unit's agents were replaced since the business day began."""
+    """Return how many of the unit's agents were lost and replaced since the business day began.
+
+    Who was promoted is not counted: that seat was given up for the one that was lost.
+    """
     began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
-    return Replacement.objects.filter(unit=unit, decided_at__gte=began).count()
+    made = Replacement.objects.filter(unit=unit, decided_at__gte=began)
+    return made.exclude(reason=Replacement.Reason.PROMOTION).count()
 
 
 @transaction.atomic
 def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
-    """Give each seat of `cases` its next generation; return how many were replaced.
+    """Give each seat of `cases` its next generation; return how many of them were replaced.
 
+    Seats of directors and coordinators are filled by promotion, and so are those which that leaves (`succession`).
     Change, ledger entry per seat, manifests and messages in one transaction. A seat that has moved on since
     is left alone, so that the same case twice is one replacement.
     """
     if not cases:
         return 0
+    lock_unit(unit_id=unit.pk)
+    now = timezone.now()
     by_seat = {case.seat_id: case for case in cases}
+    steps = {
+        step.seat_id: step
+        for step in succession.plan(unit=unit, lost={case.seat_id: case.generation for case in cases}, now=now)
+    }
+    for step in steps.values():
+        if step.seat_id not in by_seat:
+            case = Case(step.seat_id, step.generation, Replacement.Reason.PROMOTION, now)
+            by_seat[step.seat_id] = case
     appointments = holding.appoint(
-        seats=[(case.seat_id, case.generation) for case in cases],
+        seats=[(case.seat_id, case.generation) for case in by_seat.values()],
         actor=actor,
         reason="arp: " + ", ".join(sorted({str(case.reason.value) for case in cases})),
+        terms={step.seat_id: _terms(step, by_seat[step.seat_id]) for step in steps.values()},
     )
     if not appointments:
         return 0
     observing.lock_divisions(division_ids={item.seat.division_id for item in appointments})
-    now = timezone.now()
     Replacement.objects.bulk_create(
-        [
-            Replacement(
-                unit=unit,
-                seat=item.seat,
-                generation=item.new.generation,
-                old_agent=item.replaced,
-                new_agent=item.new,
-                reason=by_seat[item.seat.pk].reason,
-                detected_at=by_seat[item.seat.pk].detected_at,
-                decided_at=now,
-            )
-            for item in appointments
-        ],
+        [_replacement(unit, item, by_seat[item.seat.pk], steps.get(item.seat.pk), now) for item in appointments],
         batch_size=2000,
     )
     seat_ids = sorted(item.seat.pk for item in appointments)
@@ -218,7 +232,37 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
         successions=[mailbox.Succession(item.replaced.subject, item.new.subject) for item in appointments]
     )
     bus.publish_many(messages=[_replace_message(unit, item, by_seat[item.seat.pk]) for item in appointments])
-    return len(appointments)
+    promoted = {seat: step.promoted for seat, step in steps.items()}
+    succession.tell(
+        [
+            succession.Filled(item.seat.pk, item.replaced, item.new, promoted.get(item.seat.pk))
+            for item in appointments
+        ]
+    )
+    return sum(item.seat.pk not in steps or not steps[item.seat.pk].leads_to for item in appointments)
+
+
+def _terms(step: succession.Step, case: Case) -> holding.Terms:
+    if step.leads_to:
+        return holding.Terms(Stage.RETIRED, step.detail, step.promoted)
+    return holding.Terms(Stage.REPLACED, f"arp: {case.reason.value}", step.promoted)
+
+
+def _replacement(
+    unit: Unit, item: holding.Appointment, case: Case, step: succession.Step | None, now: datetime
+) -> Replacement:
+    return Replacement(
+        unit=unit,
+        seat=item.seat,
+        generation=item.new.generation,
+        old_agent=item.replaced,
+        new_agent=item.new,
+        promoted_from=step.promoted if step else None,
+        reason=case.reason,
+        detail=step.detail if step else "",
+        detected_at=case.detected_at,
+        decided_at=now,
+    )
 
 
 def _replace_message(unit: Unit, item: holding.Appointment, case: Case) -> bus.Message:
@@ -266,12 +310,6 @@ def replace_reported(*, reports: Sequence[observing.StateReport]) -> int:
     for pk in sorted(units.values_list("pk", flat=True)):
         lock_unit(unit_id=pk)
     return replace_failed(seats=observing.note_states(reports=reports))
-
-
-def lock_unit(*, unit_id: int) -> None:
-    """Wait for the unit's cycle to end: whoever decides about a unit's seats holds this lock."""
-    with connection.cursor() as cursor:
-        cursor.execute("select pg_advisory_xact_lock(%s, %s)", [LOCK_SPACE, unit_id])
 
 
 def replace_failed(*, seats: dict[str, list[int]]) -> int:

@@ -19,7 +19,7 @@ UNKNOWN = SeatState.State.UNKNOWN.value
 SHOWN_STATES = [*SeatState.State.choices, (REPLACED, REPLACED)]
 COLUMNS = (
     "id", "subject", "agent_id", "seat_id", "seat__code", "seat__division_id", "generation", "created_at",
-    "retired_at", "seat__seatstate__generation", "seat__seatstate__state", "seat__seatstate__since",
+    "retired_at", "stage", "seat__seatstate__generation", "seat__seatstate__state", "seat__seatstate__since",
     "seat__seatstate__done",
 )  # fmt: skip
 # What was reported is about this agent, and not about the one before or after it.

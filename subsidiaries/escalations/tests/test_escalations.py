@@ -312,7 +312,7 @@ def test_a_decision_needs_words_and_has_its_bounds(decision: str, given: Any) ->
 @pytest.mark.usefixtures("holding")
 def test_who_has_left_office_is_not_written_to() -> None:
     row = at_the_holding()
-    Agent.objects.filter(subject=AGENT).update(retired_at=timezone.now())
+    Agent.objects.filter(subject=AGENT).update(retired_at=timezone.now(), stage="retired")
     services.resolve(escalation=row, by=head("pricing"), decision="too late")
     assert not DirectedMessage.objects.exists()
 
