@@ -1,7 +1,7 @@
 """Writes of the group's structure: loading it, staffing its seats, telling the hosts."""
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from audit import services as audit
-from holding import files, loading, manifests, standing
+from holding import blueprints, files, generator, loading, manifests, standing, surge
 from holding.files import Data
 from holding.models import Agent, BlueprintVersion, Body, Holding, Incumbency, Role, Seat, Unit
 
@@ -21,6 +21,7 @@ manifest_id = manifests.message_id
 settings_of = manifests.settings_of
 suspend, lift, configure = standing.suspend, standing.lift, standing.configure
 vacate, vacant, generations = standing.vacate, standing.vacant, standing.generations
+create_surge, reopen_surge, close_surge = surge.create_seats, surge.reopen_seats, surge.close_seats
 
 
 class ForbiddenChangeError(ValueError):
@@ -172,13 +173,15 @@ def appoint(
     reason: str,
     correlation_id: str = "",
     vacant: bool = False,
+    versions: Mapping[int, BlueprintVersion] | None = None,
 ) -> list[Appointment]:
     """Give each seat a new agent of the next generation, in the caller's transaction.
 
     `seats` are (seat id, generation that is to be replaced). A seat that has moved on meanwhile is left
     alone, so the same call twice appoints once; and so is one that was vacated, unless `vacant` seats are
     to be staffed. The old agent is retired, its incumbency ended; one ledger entry per seat, one manifest per
-    division touched. Returns what was done, by seat.
+    division touched. The new agent is made by the version that is in force for the seat (`holding.blueprints`), or
+    by that which `versions` names for it. Returns what was done, by seat.
     """
     expected = dict(seats)
     locked = (
@@ -194,11 +197,14 @@ def appoint(
         return []
     now = timezone.now()
     ids = [seat.pk for seat in moving]
+    last = {seat_id: agent.blueprint_id for seat_id, agent in old.items()}
+    made_by = {**blueprints.by_successor(seats=moving, last=last), **(versions or {})}
     Agent.objects.filter(pk__in=[agent.pk for agent in old.values()]).update(retired_at=now)
     Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(ended_at=now)
     Seat.objects.filter(pk__in=ids).update(generation=F("generation") + 1)
-    blueprints = loading.newest_blueprints()
-    created = Agent.objects.bulk_create([_successor(seat, blueprints, at=now) for seat in moving], batch_size=2000)
+    created = Agent.objects.bulk_create(
+        [_successor(seat, made_by[seat.pk], at=now) for seat in moving], batch_size=2000
+    )
     Incumbency.objects.bulk_create(
         [
             Incumbency(seat_id=agent.seat_id, agent=agent, generation=agent.generation, started_at=now)
@@ -244,20 +250,9 @@ def _hand_over(seat: Seat, *, external: bool, actor: str, reason: str, correlati
     return done[0]
 
 
-def _successor(seat: Seat, blueprints: dict[str, BlueprintVersion], *, at: datetime) -> Agent:
+def _successor(seat: Seat, version: BlueprintVersion, *, at: datetime) -> Agent:
     seat.generation += 1
-    holder = seat.role or seat.body
-    assert holder is not None, "a seat has a role or a body (constraint seat_of_role_or_body)"  # noqa: S101
-    name = loading.agent_id(seat.code, generation=seat.generation, corporate=seat.body_id is not None)
-    return Agent(
-        unit_id=seat.unit_id,
-        seat=seat,
-        generation=seat.generation,
-        agent_id=name,
-        subject=loading.agent_subject(unit=seat.unit.slug, group=holder.slug, agent=name),
-        blueprint=blueprints[holder.slug],
-        created_at=at,
-    )
+    return generator.make_agent(seat=seat, version=version, generation=seat.generation, at=at)
 
 
 def _appointment_act(item: Appointment, *, actor: str, reason: str) -> audit.Act:
@@ -272,6 +267,7 @@ def _appointment_act(item: Appointment, *, actor: str, reason: str) -> audit.Act
             "old": item.old.subject if item.old else None,
             "new": item.new.subject,
             "generation": item.new.generation,
+            "blueprint": str(item.new.blueprint),
         },
     )
 

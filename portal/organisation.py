@@ -22,7 +22,7 @@ FIELD_SQL = """
       from holding_seat seat
       join holding_unit u on u.id = seat.unit_id
       left join holding_role r on r.id = seat.role_id
-      left join replacement_seatstate s on s.seat_id = seat.id
+      join replacement_seatstate s on s.seat_id = seat.id
       left join replacement_divisionstate d on d.division_id = seat.division_id
      group by u.id, u.position
      order by u.position
