@@ -5,7 +5,8 @@ costs one cycle. Idempotent: a replacement is unique per (seat, generation). One
 (advisory lock), so two beats or two workers decide once.
 """
 
-from collections.abc import Sequence
+import logging
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -19,8 +20,8 @@ from bus.fencing import Fenced
 from bus.leases import BOOK, Claim, Standing
 from holding import clock
 from holding import services as holding
-from holding.models import Agent, Seat, Unit
-from subsidiaries.replacement import caps, incidents, observing, singles
+from holding.models import Agent, BlueprintVersion, Seat, Unit
+from subsidiaries.replacement import caps, incidents, looping, observing, singles
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
@@ -31,6 +32,7 @@ from subsidiaries.replacement.models import (
     StaffingRule,
 )
 
+log = logging.getLogger(__name__)
 ensure_states = observing.ensure_states
 after_reports = observing.after_reports
 note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
@@ -40,6 +42,24 @@ LOCK_SPACE = 0x61727000  # "arp\0": with the unit's id, one cycle per unit
 MISSED_TWICE = 2
 HINT_AFTER = timedelta(seconds=20)
 REPORT_AGAIN = timedelta(seconds=10)
+_steps: list[Callable[[Unit], object]] = []
+
+
+def in_each_cycle(step: Callable[[Unit], object]) -> None:
+    """Let `step` be called in each cycle of a unit, in its transaction and under its lock.
+
+    It is idempotent and looks at what is. A step that fails is undone and logged; the cycle goes on without it.
+    """
+    _steps.append(step)
+
+
+def _take_steps(unit: Unit) -> None:
+    for step in _steps:
+        try:
+            with transaction.atomic():
+                step(unit)
+        except Exception:
+            log.exception("%s: a step of the cycle failed; the next cycle tries again", unit.slug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,11 +108,14 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     since = observing.watching_since()
     divisions = list(DivisionState.objects.filter(division__unit=row).select_related("division"))
     heard = [state for state in divisions if state.seen_at and state.seen_at > now - STALE_AFTER]
-    cases = _cases(heard)
+    looping.note_loops(now)
+    cases = [*_cases(heard), *_revoked(row, now)]
     settled = since is not None and since < now - timedelta(seconds=rule.relocation_s)
     silent = _silent_share(row, divisions, heard, rule, now) if settled else 0.0
     allowed, deferred = _within_limits(row, cases, silent, rule)
     done = replace(unit=row, cases=allowed, actor=actor)
+    if since:
+        _take_steps(row)
     _ask_reports(row, heard, now)
     _hint_laggards(heard, now)
     silent_alone = singles.door().silent(row.pk, now)
@@ -126,6 +149,17 @@ def _cases(heard: Sequence[DivisionState]) -> list[Case]:
     return cases
 
 
+def _revoked(unit: Unit, now: datetime) -> list[Case]:
+    """Return the hosted seats whose agent was made by a version that is revoked by now."""
+    versions = BlueprintVersion.objects.filter(state=BlueprintVersion.State.REVOKED)
+    revoked = dict(versions.values_list("pk", "ended_at"))
+    if not revoked:
+        return []
+    holders = Agent.objects.in_office().filter(unit=unit, blueprint__in=revoked, seat__external=False)
+    rows = holders.order_by("seat_id").values_list("seat_id", "generation", "blueprint_id")
+    return [Case(seat, made, Replacement.Reason.REVOKED, revoked[by] or now) for seat, made, by in rows]
+
+
 def _silent_share(
     unit: Unit,
     divisions: Sequence[DivisionState],
@@ -147,10 +181,16 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     """Return the cases that may be decided now, and how many have to wait.
 
     What a live host reports failed is replaced up to the day's cap, beyond which people are asked; what merely
-    went missing only as fast as the brake on silence allows, since silence may be ours.
+    went missing only as fast as the brake on silence allows, since silence may be ours; and so what is of a
+    revoked version, since those agents still do their work. A seat that is named twice is replaced once.
     """
     failed = [case for case in cases if case.reason == Replacement.Reason.FAILED]
-    missing = [case for case in cases if case.reason == Replacement.Reason.MISSING]
+    named = {case.seat_id for case in failed}
+    missing = []
+    for case in cases:
+        if case.seat_id not in named:
+            named.add(case.seat_id)
+            missing.append(case)
     per_cycle = rule.missing_per_cycle
     if silent > rule.stop_above:
         per_cycle = 0
@@ -165,21 +205,25 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
         caps.ask_for_more(unit=unit, extra=waiting)
     else:
         incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
-    return allowed, len(cases) - len(allowed)
+    return allowed, len(named) - len(allowed)
 
 
 def _replaced_today(unit: Unit) -> int:
-    """Return how many of the unit's agents were replaced since the business day began."""
+    """Return how many of the unit's agents were replaced since the business day began; a rollout is no loss."""
     began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
-    return Replacement.objects.filter(unit=unit, decided_at__gte=began).count()
+    lost = Replacement.objects.exclude(reason=Replacement.Reason.ROLLOUT)
+    return lost.filter(unit=unit, decided_at__gte=began).count()
 
 
 @transaction.atomic
-def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
+def replace(
+    *, unit: Unit, cases: Sequence[Case], actor: str, versions: Mapping[int, BlueprintVersion] | None = None
+) -> int:
     """Give each seat of `cases` its next generation; return how many were replaced.
 
     Change, ledger entry per seat, manifests and messages in one transaction. A seat that has moved on since
-    is left alone, so that the same case twice is one replacement.
+    is left alone, so that the same case twice is one replacement. `versions` names, by seat, by which version
+    another agent is made than by that in force (`holding.appoint`).
     """
     if not cases:
         return 0
@@ -188,6 +232,7 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
         seats=[(case.seat_id, case.generation) for case in cases],
         actor=actor,
         reason="arp: " + ", ".join(sorted({str(case.reason.value) for case in cases})),
+        versions=versions,
     )
     if not appointments:
         return 0
