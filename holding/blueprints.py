@@ -44,7 +44,7 @@ class VersionError(ValueError):
 def canonical(spec: Mapping[str, Any]) -> bytes:
     """Return the canonical form of a specification (RFC 8785). Raises SpecError for what JSON cannot say."""
     try:
-        return rfc8785.dumps(spec)  # type: ignore[arg-type]  # that it is JSON is what is tried
+        return rfc8785.dumps(spec)
     except rfc8785.CanonicalizationError as error:
         raise SpecError([str(error)]) from error
 

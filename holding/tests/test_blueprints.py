@@ -33,7 +33,7 @@ def version(number: int) -> BlueprintVersion:
     return BlueprintVersion.objects.select_related("blueprint").get(blueprint__slug="operator", version=number)
 
 
-def run(statement: str, *values: object) -> None:
+def run(statement: str, *values: int) -> None:
     with transaction.atomic(), connection.cursor() as cursor:
         cursor.execute(statement, values)
 

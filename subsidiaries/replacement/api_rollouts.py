@@ -240,9 +240,9 @@ class RolloutViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[Rollout]):
     @action(detail=True, methods=["get"], filterset_class=None)
     def seats(self, request: Request, pk: str) -> Response:
         """Answer with a page of them. Raises Http404."""
-        rollout = Rollout.objects.filter(pk=self.get_object().pk).first()
-        rows = RolloutSeat.objects.filter(rollout=rollout).select_related("unit", "seat", "former")
-        page = self.paginate_queryset(rows)
+        rollout = self.get_object()
+        rows: Any = RolloutSeat.objects.filter(rollout=rollout).select_related("unit", "seat", "former")
+        page: Any = self.paginate_queryset(rows)
         return self.get_paginated_response(RolloutSeatSerializer(page, many=True).data)
 
     @extend_schema(

@@ -51,11 +51,11 @@ def progress_of(rollout_ids: Collection[int]) -> dict[int, list[Progress]]:
             restored=Count("pk", filter=Q(state__in=(state.BACK, state.RESTORED))),
         )
     )
-    for rollout, unit, begun, live, failed, restored in rows:
-        if (one := by_unit.get((rollout, unit))) is not None:
-            one.begun, one.live, one.failed, one.restored = begun, live, failed, restored
+    for rollout, unit, *counts in rows:
+        if (rolled := by_unit.get((rollout, unit))) is not None:
+            rolled.begun, rolled.live, rolled.failed, rolled.restored = counts
     open_seats = SurgeSeat.objects.filter(rollout__in=rollout_ids, closed_at=None).order_by()
     for rollout, unit, surge in open_seats.values_list("rollout_id", "unit_id").annotate(n=Count("pk")):
-        if (one := by_unit.get((rollout, unit))) is not None:
-            one.surge = surge
+        if (opened := by_unit.get((rollout, unit))) is not None:
+            opened.surge = surge
     return found

@@ -1,6 +1,6 @@
 """Rollouts of blueprint versions: what is ordered, how far each unit is, and what became of each seat."""
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import ClassVar
 
 from django.db import models
@@ -89,7 +89,7 @@ class Rollout(models.Model):
         return f"#{self.pk} {self.version}"
 
     @property
-    def observed_until(self) -> "models.DateTimeField | None":
+    def observed_until(self) -> datetime | None:
         """When the observation of the canary ends; None unless it is observed."""
         if self.state != self.State.OBSERVING:
             return None

@@ -81,10 +81,15 @@ def check(order: Order) -> None:
         )
     for name, (least, most, _usual) in BOUNDS.items():
         if not least <= getattr(order, name) <= most:
-            label = Rollout._meta.get_field(name).verbose_name
             raise RefusedError(
-                _("%(name)s: a number from %(least)d to %(most)d.") % {"name": label, "least": least, "most": most}
+                _("%(name)s: a number from %(least)d to %(most)d.")
+                % {"name": label_of(name), "least": least, "most": most}
             )
+
+
+def label_of(name: str) -> str:
+    """Return what people call one of the numbers of `BOUNDS`, in the language of the request."""
+    return str(getattr(Rollout._meta.get_field(name), "verbose_name", name))
 
 
 def preview(*, order: Order, by: User) -> list[UnitPlan]:

@@ -378,8 +378,8 @@ def _close_surge(unit: Unit, now: datetime) -> None:
     going = RolloutUnit.objects.filter(unit=unit, ended_at=None).values("rollout")
     rows = SurgeSeat.objects.filter(unit=unit, closed_at=None).exclude(rollout__in=going)
     by_blueprint: dict[int, list[int]] = {}
-    for seat, blueprint in rows.order_by("-seat").values_list("seat_id", "rollout__blueprint_id"):
-        by_blueprint.setdefault(blueprint, []).append(seat)
+    for seat, made_by in rows.order_by("-seat").values_list("seat_id", "rollout__blueprint_id"):
+        by_blueprint.setdefault(made_by, []).append(seat)
     for pk, seats in sorted(by_blueprint.items()):
         blueprint = Blueprint.objects.select_related("role", "body").get(pk=pk)
         _lock(unit, seats)

@@ -18,7 +18,15 @@ from iam.access.models import User
 from iam.access.rights import NotHeldError, RefusedError
 from iam.access.tests.factories import make_person
 from subsidiaries.replacement import observing, rollout_orders, services
-from subsidiaries.replacement.models import Census, Incident, Monitor, Replacement, SeatState
+from subsidiaries.replacement.models import (
+    Census,
+    DivisionState,
+    Incident,
+    Monitor,
+    Replacement,
+    SeatState,
+    StaffingRule,
+)
 from subsidiaries.replacement.rollout_models import CrashRule, Rollout, RolloutSeat, RolloutUnit, SurgeSeat
 from subsidiaries.replacement.rollout_orders import Order
 from subsidiaries.replacement.tests.hosts import Hosts, manifest_of
@@ -162,7 +170,7 @@ def test_a_bad_canary_stops_at_its_percentage_and_rolls_back(hosts: Hosts) -> No
     rollout = start(new, canary=10, wave=2)
     seen = go(hosts, rollout, bad=(new.digest,))
     assert rollout.state == "returned"
-    assert "agents failed" in LedgerEntry.objects.get(action="rollout.returning").body.decode()
+    assert "agents failed" in bytes(LedgerEntry.objects.get(action="rollout.returning").body).decode()
     assert RolloutSeat.objects.filter(rollout=rollout).count() <= 4  # of 35, ten per cent
     assert made_by() == {1: 35}
     assert live() == FLOOR
@@ -202,7 +210,7 @@ def test_the_canary_is_observed_before_the_rest_begins(hosts: Hosts) -> None:
 def test_a_silent_division_is_neither_changed_nor_held_against_the_version(hosts: Hosts) -> None:
     rollout = start(make_version(), patience_s=10)
     services.ensure(unit="pricing")
-    observing.DivisionState.objects.update(seen_at=timezone.now() - timedelta(seconds=20))
+    DivisionState.objects.update(seen_at=timezone.now() - timedelta(seconds=20))
     for _ in range(3):
         services.ensure(unit="pricing")
     rollout.refresh_from_db()
@@ -334,7 +342,7 @@ def test_the_holders_of_a_revoked_version_are_replaced_within_the_limits(hosts: 
     new = make_version()
     go(hosts, start(new))
     blueprints.revoke(new, by="bob", reason="it lies")
-    services.StaffingRule.objects.update(missing_per_cycle=10)
+    StaffingRule.objects.update(missing_per_cycle=10)
     assert services.ensure(unit="pricing").replaced == 10
     hosts.report(instantly=True)
     assert made_by() == {1: 10, 2: 25}

@@ -1,6 +1,6 @@
 """Blueprint versions as people decide them: one writes, somebody else approves, and the digest binds both."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -115,11 +115,12 @@ def test_without_the_permission_nothing_is_written() -> None:
     viewer = make_person("vic", role="viewer")
     version = draft()
     blueprint = version.blueprint
-    for act in (
+    acts: list[Callable[[], object]] = [
         lambda: versions.draft(blueprint=blueprint, spec=spec(), note="x", by=viewer),
         lambda: versions.revoke(version=version, by=viewer, reason="x"),
         lambda: versions.release(version=version, by=viewer, reason="x"),
-    ):
+    ]
+    for act in acts:
         with pytest.raises(NotHeldError, match=r"blueprints\.manage"):
             act()
     assert BlueprintVersion.objects.filter(blueprint=blueprint).count() == 2
