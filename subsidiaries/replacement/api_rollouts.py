@@ -21,14 +21,14 @@ from subsidiaries.replacement.filters_rollouts import RolloutFilter, VersionFilt
 from subsidiaries.replacement.progress import progress_of
 from subsidiaries.replacement.rollout_models import Rollout, RolloutSeat
 from subsidiaries.replacement.serializers_rollouts import (
-    DraftChangeSerializer,
-    DraftSerializer,
+    BlueprintChangeSerializer,
+    BlueprintDraftSerializer,
+    BlueprintSubmittedSerializer,
+    BlueprintVersionSerializer,
     RolloutOrderSerializer,
     RolloutSeatSerializer,
     RolloutSerializer,
-    SubmittedSerializer,
     UnitPlanSerializer,
-    VersionSerializer,
     WhySerializer,
 )
 
@@ -55,7 +55,7 @@ class VersionViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[BlueprintV
         **dict.fromkeys(("create", "partial_update", "submit", "withdraw", "revoke", "release"), versions.MANAGE),
     }
     queryset = BlueprintVersion.objects.for_listing()
-    serializer_class = VersionSerializer
+    serializer_class = BlueprintVersionSerializer
     filterset_class = VersionFilter
     lookup_value_regex = NUMBER
     missing = gettext_lazy("There is no blueprint version %(key)s.")
@@ -67,27 +67,27 @@ class VersionViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[BlueprintV
     @extend_schema(
         summary="Draft a version",
         description="The next version of a blueprint. 400 names each mistake of the specification.",
-        request=DraftSerializer,
-        responses={201: VersionSerializer},
+        request=BlueprintDraftSerializer,
+        responses={201: BlueprintVersionSerializer},
     )
     def create(self, request: Request) -> Response:
         """Write it. Raises PermissionDenied, ValidationError."""
-        asked = DraftSerializer(data=request.data)
+        asked = BlueprintDraftSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         with refusals():
             version = versions.draft(by=caller(request), **asked.validated_data)
-        return Response(VersionSerializer(version).data, status=status.HTTP_201_CREATED)
+        return Response(BlueprintVersionSerializer(version).data, status=status.HTTP_201_CREATED)
 
     @extend_schema(
         summary="Edit a draft",
         description="One's own, while no approval of it is pending.",
         parameters=[VERSION_ID],
-        request=DraftChangeSerializer,
-        responses=VersionSerializer,
+        request=BlueprintChangeSerializer,
+        responses=BlueprintVersionSerializer,
     )
     def partial_update(self, request: Request, pk: str) -> Response:
         """Change it. Raises PermissionDenied, ValidationError, Http404."""
-        asked = DraftChangeSerializer(data=request.data)
+        asked = BlueprintChangeSerializer(data=request.data)
         asked.is_valid(raise_exception=True)
         version = self.get_object()
         with refusals():
@@ -99,17 +99,20 @@ class VersionViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[BlueprintV
         description="Asks for its approval, which its author cannot give. The same again is the same approval.",
         parameters=[VERSION_ID],
         request=None,
-        responses=SubmittedSerializer,
+        responses=BlueprintSubmittedSerializer,
     )
     @action(detail=True, methods=["post"])
     def submit(self, request: Request, pk: str) -> Response:
         """Ask. Raises PermissionDenied, ValidationError, Http404."""
         with refusals():
             approval = versions.submit(version=self.get_object(), by=caller(request))
-        return Response(SubmittedSerializer({"approval": approval.pk, "state": approval.state}).data)
+        return Response(BlueprintSubmittedSerializer({"approval": approval.pk, "state": approval.state}).data)
 
     @extend_schema(
-        summary="Withdraw a draft", parameters=[VERSION_ID], request=WhySerializer, responses=VersionSerializer
+        summary="Withdraw a draft",
+        parameters=[VERSION_ID],
+        request=WhySerializer,
+        responses=BlueprintVersionSerializer,
     )
     @action(detail=True, methods=["post"])
     def withdraw(self, request: Request, pk: str) -> Response:
@@ -121,7 +124,7 @@ class VersionViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[BlueprintV
         description="No further agent is made by it, and ARP replaces those that were. Needs a fresh sign-in.",
         parameters=[VERSION_ID],
         request=WhySerializer,
-        responses=VersionSerializer,
+        responses=BlueprintVersionSerializer,
     )
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
@@ -133,7 +136,7 @@ class VersionViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[BlueprintV
         summary="Release a halted version",
         parameters=[VERSION_ID],
         request=WhySerializer,
-        responses=VersionSerializer,
+        responses=BlueprintVersionSerializer,
     )
     @action(detail=True, methods=["post"])
     def release(self, request: Request, pk: str) -> Response:
@@ -149,7 +152,7 @@ class VersionViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[BlueprintV
         return self._now()
 
     def _now(self) -> Response:
-        return Response(VersionSerializer(self.get_object()).data)
+        return Response(BlueprintVersionSerializer(self.get_object()).data)
 
 
 @extend_schema_view(

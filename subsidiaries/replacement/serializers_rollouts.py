@@ -23,7 +23,7 @@ class BlueprintField(NameField):
         return Blueprint.objects.select_related("role", "body").filter(slug=name).first()
 
 
-class VersionSerializer(serializers.ModelSerializer[BlueprintVersion]):
+class BlueprintVersionSerializer(serializers.ModelSerializer[BlueprintVersion]):
     """A version of the recipe of a role's or body's agents."""
 
     blueprint = serializers.CharField(source="blueprint.slug", help_text="Slug of the role or body.")
@@ -40,7 +40,7 @@ class VersionSerializer(serializers.ModelSerializer[BlueprintVersion]):
         read_only_fields = fields
 
 
-class DraftSerializer(serializers.Serializer[BlueprintVersion]):
+class BlueprintDraftSerializer(serializers.Serializer[BlueprintVersion]):
     """A draft: the next version of a blueprint."""
 
     blueprint = BlueprintField(help_text="Slug of the role or body.")
@@ -48,14 +48,14 @@ class DraftSerializer(serializers.Serializer[BlueprintVersion]):
     note = serializers.CharField(max_length=NOTE_LENGTH, help_text="What it is for.")
 
 
-class DraftChangeSerializer(serializers.Serializer[BlueprintVersion]):
+class BlueprintChangeSerializer(serializers.Serializer[BlueprintVersion]):
     """What a draft says from now on."""
 
     spec = serializers.JSONField(help_text="The whole specification.")
     note = serializers.CharField(max_length=NOTE_LENGTH, help_text="What it is for.")
 
 
-class SubmittedSerializer(serializers.Serializer[Any]):
+class BlueprintSubmittedSerializer(serializers.Serializer[Any]):
     """The approval that decides about a draft."""
 
     approval = serializers.IntegerField(help_text="Number of the approval.")
