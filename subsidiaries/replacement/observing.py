@@ -140,6 +140,10 @@ def ensure_states() -> int:
             values (1, 75, 15, 0.20, 0.55, 30, 2.0) on conflict do nothing
             """
         )
+        cursor.execute(
+            "insert into replacement_crashrule (id, window_s, least, share) values (1, 300, 5, 0.20)"
+            " on conflict do nothing"
+        )
     return created
 
 

@@ -33,11 +33,12 @@ from subsidiaries.replacement.tests.hosts import Hosts, manifest_of
 
 AGENTS = 65  # of which 35 operators, seven in each division
 FLOOR = AGENTS
+WHOLE = 1500  # as in the real holding
 
 
-def load(*units: str) -> Hosts:
+def load(*units: str, agents: int = AGENTS) -> Hosts:
     """Load units that are full and heard of, and return their hosts."""
-    make_holding(agents=AGENTS, subsidiaries=units)
+    make_holding(agents=agents, subsidiaries=units)
     observing.ensure_states()
     now = timezone.now()
     Monitor.objects.create(since=now - timedelta(minutes=10), last_at=now)
@@ -121,6 +122,17 @@ def test_a_rollout_never_falls_below_the_floor_by_one_agent(hosts: Hosts) -> Non
     seats = Seat.objects.filter(unit__slug="pricing", role__slug="operator", surge=None)
     assert set(seats.values_list("generation", flat=True)) == {2}  # each was changed once
     assert set(Replacement.objects.values_list("reason", flat=True)) == {"rollout"}
+
+
+@pytest.mark.full
+def test_a_rollout_over_a_whole_subsidiary_never_falls_below_the_floor(db: None, english: None) -> None:
+    hosts = load("pricing", agents=WHOLE)
+    rollout = start(make_version(), canary=5, wave=75, surge=75)
+    seen = go(hosts, rollout, most=400)
+    assert (rollout.state, min(seen)) == ("done", WHOLE)
+    assert made_by() == {2: WHOLE - 30}
+    assert live() == WHOLE
+    assert observing.census_drift() == []
 
 
 @pytest.mark.parametrize("role", ["director", "coordinator", "specialist", "innovator"])
@@ -303,7 +315,7 @@ def test_a_rollout_everywhere_spreads_its_canary_over_the_units(db: None, englis
 
 
 def test_a_version_that_crash_loops_is_halted_and_no_seat_waits_for_it(hosts: Hosts) -> None:
-    CrashRule.objects.create(least=3, share=0.2)
+    CrashRule.objects.update(least=3)
     new = make_version()
     rollout = start(new, canary=30, wave=12, surge=12, halt_above=100)
     seen = go(hosts, rollout, bad=(new.digest,))
@@ -319,7 +331,7 @@ def test_a_version_that_crash_loops_is_halted_and_no_seat_waits_for_it(hosts: Ho
 
 
 def test_failures_of_all_versions_alike_halt_none(hosts: Hosts) -> None:
-    CrashRule.objects.create(least=3, share=0.2)
+    CrashRule.objects.update(least=3)
     rollout = start(make_version())
     while made_by()[2] < 17:
         services.ensure(unit="pricing")
@@ -331,7 +343,7 @@ def test_failures_of_all_versions_alike_halt_none(hosts: Hosts) -> None:
 
 
 def test_a_version_is_not_halted_for_one_that_nobody_ran_yet(hosts: Hosts) -> None:
-    CrashRule.objects.create(least=3, share=0.2)
+    CrashRule.objects.update(least=3)
     make_version()
     SeatState.objects.filter(role="operator").update(state="failed", since=timezone.now())
     assert services.ensure(unit="pricing").replaced == 35
