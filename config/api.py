@@ -32,6 +32,8 @@ from subsidiaries.enrolment.api import CredentialsView, EnrolmentViewSet, EnrolV
 from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, FencedHostViewSet, ReplacementViewSet
+from subsidiaries.replacement.api_rollouts import RolloutViewSet
+from subsidiaries.replacement.api_rollouts import VersionViewSet as BlueprintVersionViewSet
 
 
 class SchemaView(SpectacularJSONAPIView):
@@ -47,6 +49,8 @@ router.register("agents/enrolments", EnrolmentViewSet, basename="enrolment")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
+router.register("blueprint-versions", BlueprintVersionViewSet, basename="blueprint-version")
+router.register("rollouts", RolloutViewSet, basename="rollout-api")
 router.register("commands", CommandViewSet, basename="command-api")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("messages", DirectedMessageViewSet, basename="message-api")

@@ -80,10 +80,11 @@ class BlueprintAdmin(admin.ModelAdmin):
 
 @admin.register(models.BlueprintVersion)
 class BlueprintVersionAdmin(admin.ModelAdmin):
-    """Versions of recipes, which never change."""
+    """Versions of recipes, which never change once they are approved."""
 
     permission = "units.view"
-    list_display = ("blueprint", "version", "author", "created_at", "digest")
+    list_display = ("blueprint", "version", "state", "author", "approved_by", "approved_at", "halted_at", "digest")
+    list_filter = ("state", "blueprint")
     list_select_related = ("blueprint",)
     ordering = ("blueprint_id", "-version")
 

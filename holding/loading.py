@@ -6,16 +6,15 @@ Seats and their agents go in by one COPY: 52,550 of them take a second or two, n
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from hashlib import sha256
 from typing import Any
 
-import rfc8785
 from django.db import connection
 from psycopg import sql
 
+from holding import blueprints
 from holding.files import Data
+from holding.generator import agent_id, agent_subject
 from holding.models import (
-    SUBJECT_ROOT,
     Architecture,
     Blueprint,
     BlueprintVersion,
@@ -36,6 +35,7 @@ ROLE_NAMES = {
     "operator": ("Operación", "Operator"),
 }
 AUTHOR = "holding file"
+APPROVER = "whoever loads the holding"  # the ledger says who
 
 
 @dataclass(slots=True)
@@ -47,7 +47,7 @@ class Structure:
     bodies: dict[str, Body]
     roles: dict[str, Role]
     divisions: dict[str, Division]  # by key
-    blueprints: dict[str, BlueprintVersion]  # newest version, by blueprint
+    blueprints: dict[str, BlueprintVersion]  # newest good version, by blueprint
 
 
 def write_structure(data: Data, *, at: datetime) -> Structure:
@@ -129,21 +129,17 @@ def _write_blueprints(structure: Structure, *, at: datetime) -> None:
         blueprint, created = Blueprint.objects.get_or_create(slug=slug, defaults=kind)
         if created:
             spec: dict[str, Any] = {"worker": {"kind": "sim"}, "for": slug}
-            BlueprintVersion.objects.create(
+            version = BlueprintVersion.objects.create(
                 blueprint=blueprint,
                 version=1,
                 spec=spec,
-                digest=sha256(rfc8785.dumps(spec)).hexdigest(),
+                digest=blueprints.digest(spec),
                 author=AUTHOR,
                 created_at=at,
             )
-    structure.blueprints = newest_blueprints()
-
-
-def newest_blueprints() -> dict[str, BlueprintVersion]:
-    """Return the newest version of each blueprint, by the blueprint's slug."""
-    versions = BlueprintVersion.objects.select_related("blueprint").order_by("version")
-    return {version.blueprint.slug: version for version in versions}
+            version.state, version.approved_at, version.approved_by = BlueprintVersion.State.APPROVED, at, APPROVER
+            version.save(update_fields=["state", "approved_at", "approved_by"])
+    structure.blueprints = blueprints.newest_approved()
 
 
 @dataclass(slots=True)
@@ -167,16 +163,6 @@ class SeatPlan:
     def subject(self) -> str:
         """The subject of the seat's first agent."""
         return agent_subject(unit=self.unit.slug, group=self.holder.slug, agent=self.agent_id())
-
-
-def agent_id(code: str, *, generation: int, corporate: bool) -> str:
-    """Return the last token of an agent's subject: `op-0042-g3`, or the seat's slug in the parent company."""
-    return code if corporate else f"{code}-g{generation}"
-
-
-def agent_subject(*, unit: str, group: str, agent: str) -> str:
-    """Return an agent's subject; `group` is its role, or its body in the parent company."""
-    return f"{SUBJECT_ROOT}.{unit}.{group}.{agent}"
 
 
 def missing_seats(data: Data, structure: Structure) -> list[SeatPlan]:

@@ -12,11 +12,11 @@ from typing import Any, Final
 
 import msgspec
 from django.db import connection
-from django.db.models import F
+from django.db.models import F, OuterRef, Subquery
 
 from bus import services as bus
-from holding import loading
-from holding.models import BlueprintVersion, Division, Role, Seat, Suspension
+from holding import blueprints
+from holding.models import Agent, BlueprintVersion, Division, Role, Seat, Suspension
 
 SOURCE: Final = "portal/holding"
 SETTINGS: Final[Mapping[str, float]] = {"kpi_interval_s": 60, "presence_interval_s": 5, "presence_full_s": 60}
@@ -124,49 +124,83 @@ class _Contents:
         return self.wanted[Seat.Desired.PAUSED.value]
 
 
-# Unbroken runs of ordinals: within one, ordinal and row number grow together.
+# Unbroken runs of ordinals: within one, ordinal and row number grow together. Of agents made by one version each;
+# a seat that is vacant on purpose is named with its last agent's.
 RANGES = """
-select division_id, role_id, min(ordinal), max(ordinal)
-from (select division_id, role_id, ordinal,
-             ordinal - row_number() over (partition by division_id, role_id order by ordinal) as run
-      from holding_seat where division_id = any(%s) and role_id is not null and not external) seat
-group by division_id, role_id, run
-order by 1, 3
+select division_id, role_id, blueprint_id, min(ordinal), max(ordinal)
+from (select seat.division_id, seat.role_id, agent.blueprint_id, seat.ordinal,
+             seat.ordinal - row_number() over (
+                 partition by seat.division_id, seat.role_id, agent.blueprint_id order by seat.ordinal) as run
+      from holding_seat seat
+      left join holding_agent agent on agent.seat_id = seat.id and agent.generation = seat.generation
+      where seat.division_id = any(%s) and seat.role_id is not null and not seat.external) seat
+group by division_id, role_id, blueprint_id, run
+order by 1, 4
 """
 
 
 def _contents(division_ids: Sequence[int]) -> dict[int, _Contents]:
     orders = _orders(division_ids)
-    blueprints = loading.newest_blueprints()
     contents: dict[int, _Contents] = defaultdict(_Contents)
     roles = {role.pk: role for role in Role.objects.all()}
-    ordinals: dict[tuple[int, int], list[list[int]]] = defaultdict(list)
+    versions = _Versions()
+    ordinals: dict[tuple[int, int, int | None], list[list[int]]] = defaultdict(list)
     with connection.cursor() as cursor:
         cursor.execute(RANGES, [list(division_ids)])
-        for division, role, first, last in cursor:
-            ordinals[division, role].append([first, last])
-    for (division, role), ranges in ordinals.items():
-        group = {**_group(blueprints[roles[role].slug]), "code": roles[role].code, "ordinals": ranges}
+        for division, role, version, first, last in cursor:
+            ordinals[division, role, version].append([first, last])
+    for (division, role, version), ranges in ordinals.items():
+        made_by = versions.find(version, roles[role].slug)
+        group = {**_group(made_by), "code": roles[role].code, "ordinals": ranges}
         _add_group(contents[division], group, orders[division], role_id=role)
         contents[division].wanted[group.get("desired", RUN)] += sum(last - first + 1 for first, last in ranges)
-    corporate = (
-        Seat.objects.filter(division_id__in=division_ids, body__isnull=False)
-        .order_by("division_id", "ordinal")
-        .values_list("division_id", "body__slug", "code", "duty")
-    )
-    for division, body, code, duty in corporate:
-        groups = contents[division].groups
-        if not groups:
-            group = {**_group(blueprints[body]), "names": [], "duties": {}}
-            _add_group(contents[division], group, orders[division], role_id=None)
-        groups[0]["names"].append(code)
-        groups[0]["duties"][code] = duty
-        contents[division].wanted[groups[0].get("desired", RUN)] += 1
+    _add_bodies(contents, division_ids, orders, versions)
     _add_exceptions(contents, division_ids, orders)
     given = Seat.objects.filter(division_id__in=division_ids, external=True).order_by("ordinal")
     for division, ordinal in given.values_list("division_id", "ordinal"):
         contents[division].external.append(ordinal)
     return contents
+
+
+class _Versions:
+    """Blueprint versions by id; of a seat that never had an agent, that of which its first would be made."""
+
+    def __init__(self) -> None:
+        self._all = {one.pk: one for one in BlueprintVersion.objects.select_related("blueprint")}
+        self._newest: dict[str, BlueprintVersion] = {}
+
+    def find(self, pk: int | None, group: str) -> BlueprintVersion:
+        """Return the version with that id, or the newest approved one of the role or body."""
+        if pk is not None:
+            return self._all[pk]
+        self._newest = self._newest or blueprints.newest_approved()
+        return self._newest[group]
+
+
+def _add_bodies(
+    contents: dict[int, _Contents],
+    division_ids: Sequence[int],
+    orders: Mapping[int, Sequence[Suspension]],
+    versions: _Versions,
+) -> None:
+    """Add the seats of the parent company, whose groups list names: one group per version."""
+    last = Agent.objects.filter(seat=OuterRef("pk"), generation=OuterRef("generation")).values("blueprint_id")
+    rows = (
+        Seat.objects.filter(division_id__in=division_ids, body__isnull=False)
+        .annotate(version=Subquery(last[:1]))
+        .order_by("division_id", "ordinal")
+        .values_list("division_id", "body__slug", "code", "duty", "version")
+    )
+    groups: dict[tuple[int, int], dict[str, Any]] = {}
+    for division, body, code, duty, version in rows:
+        made_by = versions.find(version, body)
+        group = groups.get((division, made_by.pk))
+        if group is None:
+            group = groups[division, made_by.pk] = {**_group(made_by), "names": [], "duties": {}}
+            _add_group(contents[division], group, orders.get(division, ()), role_id=None)
+        group["names"].append(code)
+        group["duties"][code] = duty
+        contents[division].wanted[group.get("desired", RUN)] += 1
 
 
 def _orders(division_ids: Sequence[int]) -> dict[int, list[Suspension]]:

@@ -209,8 +209,30 @@ class Blueprint(models.Model):
         return self.slug
 
 
+class BlueprintVersionQuerySet(models.QuerySet["BlueprintVersion"]):
+    """Reads of blueprint versions."""
+
+    def approved(self) -> "BlueprintVersionQuerySet":
+        """Return the versions by which agents may be made."""
+        return self.filter(state=BlueprintVersion.State.APPROVED)
+
+    def for_listing(self) -> "BlueprintVersionQuerySet":
+        """Return versions with what a list shows of them."""
+        return self.select_related("blueprint__role", "blueprint__body")
+
+
 class BlueprintVersion(models.Model):
-    """A version of a blueprint: immutable once written (the database refuses UPDATE and DELETE)."""
+    """A version of a blueprint. Its author may edit it while it is a draft; once approved it never changes.
+
+    The database holds that (migration 0010), and that agents are made by approved versions only. A version that
+    crash-loops is halted: no further agent is made by it until a person releases it, as long as there is another.
+    """
+
+    class State(models.TextChoices):
+        DRAFT = "draft", _("draft")
+        APPROVED = "approved", _("approved")
+        REVOKED = "revoked", _("revoked")
+        WITHDRAWN = "withdrawn", _("withdrawn")
 
     blueprint = models.ForeignKey(
         Blueprint, verbose_name=_("blueprint"), on_delete=models.PROTECT, related_name="versions"
@@ -220,15 +242,45 @@ class BlueprintVersion(models.Model):
     digest = models.CharField(_("digest"), max_length=64)
     author = models.CharField(_("author"), max_length=200)
     created_at = models.DateTimeField(_("created at"))
+    note = models.CharField(_("what it is for"), max_length=500, blank=True, default="")
+    state = models.CharField(_("state"), max_length=10, choices=State, default=State.DRAFT)
+    approved_at = models.DateTimeField(_("approved at"), null=True)
+    approved_by = models.CharField(_("approved by"), max_length=200, blank=True, default="")
+    ended_at = models.DateTimeField(_("revoked or withdrawn at"), null=True)
+    ended_by = models.CharField(_("revoked or withdrawn by"), max_length=200, blank=True, default="")
+    ended_why = models.CharField(_("why it was revoked or withdrawn"), max_length=500, blank=True, default="")
+    halted_at = models.DateTimeField(_("halted at"), null=True)
+    halted_why = models.CharField(_("why it is halted"), max_length=500, blank=True, default="")
+
+    objects = BlueprintVersionQuerySet.as_manager()
 
     class Meta:
         verbose_name = _("blueprint version")
         verbose_name_plural = _("blueprint versions")
         ordering = ["blueprint", "-version"]
-        constraints = [models.UniqueConstraint(fields=["blueprint", "version"], name="blueprint_version")]
+        constraints = [
+            models.UniqueConstraint(fields=["blueprint", "version"], name="blueprint_version"),
+            models.CheckConstraint(condition=Q(digest__regex="^[0-9a-f]{64}$"), name="blueprint_version_digest"),
+            models.CheckConstraint(
+                condition=Q(state__in=("draft", "withdrawn"), approved_at=None, approved_by="")
+                | (Q(state__in=("approved", "revoked"), approved_at__isnull=False) & ~Q(approved_by="")),
+                name="blueprint_version_approved",
+            ),
+            models.CheckConstraint(condition=~Q(approved_by=F("author")), name="blueprint_version_four_eyes"),
+            models.CheckConstraint(
+                condition=Q(state__in=("draft", "approved"), ended_at=None)
+                | Q(state__in=("revoked", "withdrawn"), ended_at__isnull=False),
+                name="blueprint_version_ended",
+            ),
+        ]
 
     def __str__(self) -> str:
         return f"{self.blueprint.slug} v{self.version}"
+
+    @property
+    def good(self) -> bool:
+        """Whether further agents may be made by it: it is approved and not halted."""
+        return self.state == self.State.APPROVED and self.halted_at is None
 
 
 class Suspension(models.Model):

@@ -10,7 +10,7 @@ from django.utils.translation import get_language
 from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
-from holding import loading
+from holding import generator
 from holding.lifecycle import SeatStage
 from holding.models import Seat, Unit
 
@@ -112,7 +112,7 @@ class SeatSerializer(serializers.Serializer[Row]):
     def to_representation(self, row: Row) -> Row:
         """Return the seat of a row of `columns`."""
         role, body, code, generation = row["role__slug"], row["body__slug"], row["code"], row["generation"]
-        agent = loading.agent_id(code, generation=generation, corporate=body is not None)
+        agent = generator.agent_id(code, generation=generation, corporate=body is not None)
         return {
             "id": row["id"],
             "unit": row["unit__slug"],
@@ -126,5 +126,5 @@ class SeatSerializer(serializers.Serializer[Row]):
             "generation": generation,
             "desired": row["desired"],
             "stage": row["stage"],
-            "agent": loading.agent_subject(unit=row["unit__slug"], group=role or body, agent=agent),
+            "agent": generator.agent_subject(unit=row["unit__slug"], group=role or body, agent=agent),
         }

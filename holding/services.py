@@ -10,7 +10,7 @@ from django.db.models import F
 from django.utils import timezone
 
 from audit import services as audit
-from holding import files, loading, manifests, standing, transitions
+from holding import blueprints, files, generator, loading, manifests, standing, surge, transitions
 from holding.files import Data
 from holding.lifecycle import SeatStage, Stage
 from holding.models import Agent, BlueprintVersion, Body, Holding, Incumbency, Role, Seat, Suspension, Unit
@@ -23,6 +23,7 @@ settings_of = manifests.settings_of
 suspend, lift, configure = standing.suspend, standing.lift, standing.configure
 vacate, vacant, generations = standing.vacate, standing.vacant, standing.generations
 Move, decide_stages, observe_stages = transitions.Move, transitions.decide, transitions.observe
+create_surge, reopen_surge, close_surge = surge.create_seats, surge.reopen_seats, surge.close_seats
 
 
 class ForbiddenChangeError(ValueError):
@@ -185,14 +186,16 @@ def appoint(
     vacant: bool = False,
     leaving: Stage = Stage.REPLACED,
     terms: Mapping[int, Terms] | None = None,
+    versions: Mapping[int, BlueprintVersion] | None = None,
 ) -> list[Appointment]:
     """Give each seat a new agent of the next generation, in the caller's transaction.
 
     `seats` are (seat id, generation that is to be replaced). A seat that has moved on meanwhile is left
     alone, so the same call twice appoints once; and so is one that was vacated, unless `vacant` seats are
     to be staffed. The old agent ends in the stage `leaving`, its incumbency with it; `terms` are those of seats (by
-    id) where it is otherwise. One ledger entry per seat, one manifest per division touched. Returns what was done,
-    by seat.
+    id) where it is otherwise. One ledger entry per seat, one manifest per division touched. The new agent is made
+    by the version that is in force for the seat (`holding.blueprints`), or by that which `versions` names for it.
+    Returns what was done, by seat.
     """
     usual = Terms(leaving, reason)
     terms = terms or {}
@@ -210,6 +213,8 @@ def appoint(
         return []
     now = timezone.now()
     ids = [seat.pk for seat in moving]
+    last = {seat_id: agent.blueprint_id for seat_id, agent in old.items()}
+    made_by = {**blueprints.by_successor(seats=moving, last=last), **(versions or {})}
     transitions.move(
         moves=[_end(agent, terms.get(seat_id, usual)) for seat_id, agent in old.items()],
         actor=actor,
@@ -227,8 +232,9 @@ def appoint(
     )
     Seat.objects.filter(pk__in=ids).update(generation=F("generation") + 1)
     Suspension.objects.filter(seat_id__in=ids, order__lt=0).delete()  # isolated was the one before
-    blueprints = loading.newest_blueprints()
-    created = Agent.objects.bulk_create([_successor(seat, blueprints, at=now) for seat in moving], batch_size=2000)
+    created = Agent.objects.bulk_create(
+        [_successor(seat, made_by[seat.pk], at=now) for seat in moving], batch_size=2000
+    )
     Incumbency.objects.bulk_create(
         [
             Incumbency(seat_id=agent.seat_id, agent=agent, generation=agent.generation, started_at=now)
@@ -279,20 +285,9 @@ def _end(agent: Agent, terms: Terms) -> transitions.Move:
     return transitions.Move(agent.pk, terms.stage, terms.reason)
 
 
-def _successor(seat: Seat, blueprints: dict[str, BlueprintVersion], *, at: datetime) -> Agent:
+def _successor(seat: Seat, version: BlueprintVersion, *, at: datetime) -> Agent:
     seat.generation += 1
-    holder = seat.role or seat.body
-    assert holder is not None, "a seat has a role or a body (constraint seat_of_role_or_body)"  # noqa: S101
-    name = loading.agent_id(seat.code, generation=seat.generation, corporate=seat.body_id is not None)
-    return Agent(
-        unit_id=seat.unit_id,
-        seat=seat,
-        generation=seat.generation,
-        agent_id=name,
-        subject=loading.agent_subject(unit=seat.unit.slug, group=holder.slug, agent=name),
-        blueprint=blueprints[holder.slug],
-        created_at=at,
-    )
+    return generator.make_agent(seat=seat, version=version, generation=seat.generation, at=at)
 
 
 def _appointment_act(item: Appointment, *, actor: str, terms: Terms) -> audit.Act:
@@ -303,6 +298,7 @@ def _appointment_act(item: Appointment, *, actor: str, terms: Terms) -> audit.Ac
         "new": new.subject,
         "generation": new.generation,
         "stages": {"old": terms.stage.value if old else None, "new": new.stage},
+        "blueprint": str(new.blueprint),
     }
     if terms.promoted is not None:
         details["promoted"] = terms.promoted.subject

@@ -9,6 +9,7 @@ from django.db.models import Case, CharField, Count, F, Q, Value, When
 from holding.models import Body, Role, Seat, Unit
 from portal.states import FIELD
 from subsidiaries.replacement.models import STALE_AFTER, Census, SeatState
+from subsidiaries.replacement.rollout_models import SurgeSeat
 
 # One byte per seat, by unit and ordinal: the tier (1 to 4) in the high half, the class of state in the low.
 # A seat of which nothing was heard lately is offline, whatever its last state was.
@@ -22,7 +23,7 @@ FIELD_SQL = """
       from holding_seat seat
       join holding_unit u on u.id = seat.unit_id
       left join holding_role r on r.id = seat.role_id
-      left join replacement_seatstate s on s.seat_id = seat.id
+      join replacement_seatstate s on s.seat_id = seat.id
       left join replacement_divisionstate d on d.division_id = seat.division_id
      group by u.id, u.position
      order by u.position
@@ -125,9 +126,9 @@ def bodies() -> list[Body]:
 
 def seats_under(kind: str, key: str) -> list[Seat] | None:
     """Return the seats under a body, a unit's head, or a seat (`reporting`), None when that does not exist."""
-    seats = (
-        Seat.objects.select_related("unit", "role", "body").annotate(reporting=Count("reports")).order_by("ordinal")
-    )
+    closed = SurgeSeat.objects.exclude(closed_at=None).values("seat")  # of a rollout that is over: nobody is there
+    seats = Seat.objects.select_related("unit", "role", "body").annotate(reporting=Count("reports"))
+    seats = seats.exclude(pk__in=closed).order_by("ordinal")
     if kind == "body" and Body.objects.filter(slug=key).exists():
         return list(seats.filter(body__slug=key))
     if kind == "unit" and Unit.objects.filter(slug=key).exists():

@@ -50,6 +50,20 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "halt-command": _post("commands.pause"),
     "continue-command": _post("commands.pause"),
     "abort-command": _post("commands.pause"),
+    "blueprints": "units.view",
+    "blueprint": "units.view",
+    "new-blueprint": _form("blueprints.manage"),
+    "edit-blueprint": _form("blueprints.manage"),
+    **dict.fromkeys(
+        ("submit-blueprint", "withdraw-blueprint", "revoke-blueprint", "release-blueprint"),
+        _post("blueprints.manage"),
+    ),
+    "rollouts": "units.view",
+    "rollout": "units.view",
+    "new-rollout": _form("rollouts.manage"),  # the service asks for it where the rollout is
+    **dict.fromkeys(
+        ("pause-rollout", "resume-rollout", "return-rollout", "abort-rollout"), _post("rollouts.manage")
+    ),
     "enrol": "units.view",
     "offer-seat": _form("agents.enrol"),
     "enrolment": "units.view",
@@ -163,6 +177,19 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "escalation-api-take": _post("escalations.decide"),
     "escalation-api-assign": _post("escalations.decide"),
     "escalation-api-resolve": _post("escalations.decide"),
+    "blueprint-version-list": {"GET": "units.view", "POST": "blueprints.manage"},
+    "blueprint-version-detail": {"GET": "units.view", "PATCH": "blueprints.manage"},
+    **dict.fromkeys(
+        (
+            "blueprint-version-submit", "blueprint-version-withdraw", "blueprint-version-revoke",
+            "blueprint-version-release",
+        ),
+        _post("blueprints.manage"),
+    ),
+    "rollout-api-list": {"GET": "units.view", "POST": "rollouts.manage"},
+    "rollout-api-detail": {"GET": "units.view"},
+    "rollout-api-seats": {"GET": "units.view"},
+    **{f"rollout-api-{act}": _post("rollouts.manage") for act in ("preview", "pause", "resume", "back", "abort")},
     "command-api-list": {"GET": "units.view", "POST": "commands.pause"},
     "command-api-detail": {"GET": "units.view"},
     "command-api-halt": _post("commands.pause"),  # the service asks for what the command itself needs
@@ -321,7 +348,8 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "performance": ("kpisample", "kpilatest", "kpiminute", "kpicoverage"),
             "replacement": (
                 "divisionstate", "seatstate", "census", "unitfloor", "monitor", "staffingrule", "replacement",
-                "incident", "fencedhost", "successor",
+                "incident", "fencedhost", "successor", "rollout", "rolloutunit", "rolloutseat", "surgeseat",
+                "crashrule",
             ),
         }.items()
         for model in models

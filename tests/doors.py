@@ -15,7 +15,7 @@ from django.test import Client
 from django.urls import URLPattern, URLResolver, get_resolver, reverse
 
 from bus.models import DirectedMessage
-from holding.models import Unit
+from holding.models import BlueprintVersion, Unit
 from holding.scope import VIEW
 from iam.access.models import AccessReview, EmergencyAccess, Invitation
 from iam.authority.models import Appointment, Delegation, Interest, Substitution
@@ -108,6 +108,14 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
         ),
         lambda planted, slug: [{"pk": pk} for pk in planted[slug].unit.command_set.values_list("pk", flat=True)],
     ),
+    **dict.fromkeys(
+        (
+            "rollout-api-detail", "rollout-api-seats", "rollout-api-pause", "rollout-api-resume",
+            "rollout-api-back", "rollout-api-abort", "rollout", "pause-rollout", "resume-rollout",
+            "return-rollout", "abort-rollout",
+        ),
+        lambda planted, slug: [{"pk": pk} for pk in planted[slug].unit.rollout_set.values_list("pk", flat=True)],
+    ),
     "access-person": lambda planted, slug: [{"username": one.username} for one in planted[slug].people],
     "access-revoke": lambda planted, slug: [{"binding": one.pk} for one in planted[slug].bindings],
     **dict.fromkeys(
@@ -191,6 +199,27 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
 # The same of routes whose objects are no unit's: one that exists.
 COMMON: Final[Mapping[str, Callable[[Planted], Arguments]]] = {
     "message-schema": lambda planted: {"name": "kpi.sample"},
+    **dict.fromkeys(
+        (
+            "blueprint",
+            "edit-blueprint",
+            "submit-blueprint",
+            "withdraw-blueprint",
+            "revoke-blueprint",
+            "release-blueprint",
+        ),
+        lambda planted: {"slug": "operator", "number": 1},
+    ),
+    **dict.fromkeys(
+        (
+            "blueprint-version-detail",
+            "blueprint-version-submit",
+            "blueprint-version-withdraw",
+            "blueprint-version-revoke",
+            "blueprint-version-release",
+        ),
+        lambda planted: {"pk": _first(BlueprintVersion)},
+    ),
     "ledger-detail": lambda planted: {"pk": planted.entry(OWN)},
     "admin:app_list": lambda planted: {"app_label": "holding"},
     "access-role": lambda planted: {"slug": "viewer"},
@@ -236,6 +265,8 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "role": lambda planted, slug: ["c-suite" if planted[slug].parent else "operator", "supervisor"],
     "state": lambda planted, slug: ["idle", "replaced", "unknown", "pending", "rejected", "taken", "all"],
     "severity": lambda planted, slug: ["critical"],
+    "blueprint": lambda planted, slug: ["operator"],
+    "failed": lambda planted, slug: ["1"],
     "overdue": lambda planted, slug: ["true"],
     "agent": lambda planted, slug: [planted[slug].agents[-1].subject],
     "type": lambda planted, slug: ["escalation.resolve"],
@@ -282,6 +313,11 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "escalations": ("unit", "state", "severity", "matter", "after", "before"),
     "commands": ("unit", "verb", "state", "after", "before"),
     "new-command": ("verb", "unit", "division", "role", "lifts"),
+    "blueprints": ("blueprint", "state", "after", "before"),
+    "new-blueprint": ("blueprint",),
+    "rollouts": ("unit", "state", "after", "before"),
+    "rollout": ("failed", "after", "before"),
+    "new-rollout": ("version", "unit"),
     "export-agents": ("unit", "role", "state", "stage", "q"),
     "access": ("person", "unit", "permission", "after", "before"),
     "access-grant": ("person", "unit"),

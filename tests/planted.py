@@ -53,6 +53,7 @@ from subsidiaries.replacement.models import (
     UnitFloor,
 )
 from subsidiaries.replacement.observing import ensure_states
+from subsidiaries.replacement.rollout_models import Rollout, RolloutSeat, RolloutUnit, SurgeSeat
 from tests.principals import UNITS
 
 MINUTES: Final = 3
@@ -113,7 +114,7 @@ class Marked:
         slug, value = self.slug, self.value
         return (
             f"zqname-{slug}", f"zqdiv-{slug}", f"zqhost-{slug}", f"zqincident-{slug}", f"zqcause-{slug}",
-            f"zqorder-{slug}", f"zqseat-{slug}", f"zqduty-{slug}",
+            f"zqorder-{slug}", f"zqrollout-{slug}", f"zqseat-{slug}", f"zqduty-{slug}",
             f"zqsummary-{slug}", f"zqneeds-{slug}", f"zqcode-{slug}",
             *self._subjects, f"-7{self.number}00", f"{value:.4f}",
             f"{value:,.1f}", f"/s/{slug}/", f"/a/{slug}/", f'"{slug}"', f"unit:{slug}", f"?unit={slug}",
@@ -204,6 +205,7 @@ def plant() -> Planted:
         _measure(marked)
         _refuse(marked)
         _order(marked)
+        _roll_out(marked)
         _bind(marked)
         _decide(marked, *marked.people)
         _escalate(marked, marked.people[0])
@@ -322,6 +324,28 @@ def _order(marked: Marked) -> None:
     Suspension.objects.create(
         unit=marked.unit, division=seat.division, seat=seat, desired="paused", order=command.pk, actor="test",
         reason=words, since=now,
+    )  # fmt: skip
+
+
+def _roll_out(marked: Marked) -> None:
+    """Plant a rollout that is over, with a failed and a temporary seat, under the words of the unit alone."""
+    slug, unit, now, agent = marked.slug, marked.unit, timezone.now(), marked.agents[0]
+    words, version = f"zqrollout-{slug}", agent.blueprint
+    rollout = Rollout.objects.create(
+        blueprint=version.blueprint, version=version, unit=unit, reason=words, actor="test", key=words,
+        created_at=now, changed_at=now, canary=5, observe_s=0, patience_s=60, halt_above=10, wave=75, surge=75,
+        state="done", note=words,
+    )  # fmt: skip
+    RolloutUnit.objects.create(
+        rollout=rollout, unit=unit, blueprint=version.blueprint, agents=7, canaries=1, ended_at=now
+    )
+    RolloutSeat.objects.create(
+        rollout=rollout, unit=unit, seat=agent.seat, former=version, generation=1, begun_at=now, failed_at=now,
+        failure=words,
+    )  # fmt: skip
+    SurgeSeat.objects.create(
+        seat=Seat.objects.filter(unit=unit).order_by("-ordinal")[0], unit=unit, rollout=rollout, opened_at=now,
+        closed_at=now,
     )  # fmt: skip
 
 

@@ -27,6 +27,7 @@ PROTECTED = {
     "performance_kpisample", "performance_kpilatest", "performance_kpiminute", "performance_kpicoverage",
     "replacement_divisionstate", "replacement_seatstate", "replacement_census", "replacement_unitfloor",
     "replacement_replacement", "replacement_incident", "replacement_allowance",
+    "replacement_rollout", "replacement_rolloutunit", "replacement_rolloutseat", "replacement_surgeseat",
     "replacement_fencedhost", "holding_suspension", "commands_command", "commands_target",
     "authority_approval", "authority_level", "authority_decision", "bus_quarantinedmessage", "bus_suspect",
     "escalations_escalation", "escalations_step", "bus_directedmessage", "enrolment_enrolment",

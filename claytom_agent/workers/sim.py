@@ -49,6 +49,7 @@ class SimWorker:
     """Deterministic stand-in for real work. Parameters: `drag` (0-1) lowers quality and service level."""
 
     inline: ClassVar[bool] = True
+    bounds: ClassVar[Mapping[str, tuple[float, float]]] = {"drag": (0.0, 1.0)}
 
     def __init__(self, params: Mapping[str, Any]) -> None:
         self.start_to_close_s = 5.0

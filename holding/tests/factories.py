@@ -4,9 +4,11 @@ from collections.abc import Collection
 from copy import deepcopy
 from pathlib import Path
 
-from holding import files, services
+from django.db import transaction
+
+from holding import blueprints, files, services
 from holding.files import Data
-from holding.models import Seat
+from holding.models import Blueprint, BlueprintVersion, Seat
 
 FILE = Path(files.__file__).parent / "data" / "holding.yaml"
 SMALL = 35  # agents per subsidiary: the management of the real holding, one operator per division
@@ -36,3 +38,13 @@ def make_holding(*, agents: int = SMALL, subsidiaries: Collection[str] = ()) -> 
 def make_seat(unit: str = "pricing", code: str = "op-0031") -> Seat:
     """Return a seat of a loaded holding."""
     return Seat.objects.for_listing().get(unit__slug=unit, code=code)
+
+
+@transaction.atomic
+def make_version(slug: str = "operator", params: dict[str, float] | None = None) -> BlueprintVersion:
+    """Return a new approved version of a blueprint, with these parameters of its worker."""
+    blueprint = Blueprint.objects.select_related("role", "body").get(slug=slug)
+    spec = {"worker": {"kind": "sim", "params": params or {}}, "for": slug}
+    version = blueprints.draft(blueprint=blueprint, spec=spec, author="ana", note="a test of it")
+    blueprints.approve(version, by="bob")
+    return version

@@ -9,9 +9,9 @@ from django.db import connection, transaction
 
 from audit.models import LedgerEntry
 from bus.models import OutboxMessage
-from holding.models import Agent, BlueprintVersion, Division, Incumbency, Seat, Suspension
+from holding.models import Agent, Division, Incumbency, Seat, Suspension
 from holding.services import appoint, publish_manifests, suspend
-from holding.tests.factories import make_holding, make_seat
+from holding.tests.factories import make_holding, make_seat, make_version
 
 
 @pytest.fixture
@@ -48,6 +48,7 @@ def test_an_appointment_retires_the_old_agent_and_seats_a_new_one(loaded: None) 
         "new": new.subject,
         "generation": 2,
         "stages": {"old": "replaced", "new": "provisioning"},
+        "blueprint": "operator v1",
     }
 
 
@@ -96,19 +97,20 @@ def test_paused_seats_and_new_blueprints_are_in_the_manifest(loaded: None) -> No
         actor="ana",
         reason="a look at it",
     )
-    old = BlueprintVersion.objects.get(blueprint__slug="operator")
-    BlueprintVersion.objects.create(
-        blueprint=old.blueprint, version=2, spec={"worker": {"kind": "sim", "params": {"pace": 2}}},
-        digest="d" * 64, author="ana", created_at=old.created_at,
-    )  # fmt: skip
+    new = make_version("operator", {"drag": 0.2})
     publish_manifests(division_ids=[seat.division_id])
     manifest = sent(f"$KV.CT_SEATS.{seat.division.key}")[-1]
     assert manifest["desired"] == {"31": "paused"}
-    operators = next(group for group in manifest["seats"] if group["role"] == "operator")
-    assert operators["blueprint"] == {"name": "operator", "version": 2, "digest": "d" * 64}
-    assert operators["worker"]["params"] == {"pace": 2}
+    (operators,) = [group for group in manifest["seats"] if group["role"] == "operator"]
+    assert operators["blueprint"]["version"] == 1  # that another one is approved changes nobody
     (done,) = appoint(seats=[(seat.pk, 1)], actor="arp", reason="failed")
-    assert done.new.blueprint.version == 2
+    assert done.new.blueprint.version == 1
+    appoint(seats=[(seat.pk, 2)], actor="arp", reason="rollout", versions={seat.pk: new})
+    manifest = sent(f"$KV.CT_SEATS.{seat.division.key}")[-1]
+    (operators,) = [group for group in manifest["seats"] if group["role"] == "operator"]
+    assert operators["blueprint"] == {"name": "operator", "version": 2, "digest": new.digest}
+    assert operators["worker"]["params"] == {"drag": 0.2}
+    assert operators["ordinals"] == [[31, 31]]
 
 
 @pytest.mark.django_db(transaction=True)

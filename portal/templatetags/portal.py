@@ -12,14 +12,16 @@ from django.utils.translation import gettext as _
 
 from bus.models import DirectedMessage
 from holding.lifecycle import SeatStage
-from holding.models import Agent, Seat
+from holding.models import Agent, BlueprintVersion, Seat
 from portal.agents import address, agent_address, generation_address, seat_address
+from portal.blueprints import ROLLOUT_KINDS, VERSION_KINDS
 from portal.commands import COMMAND_KINDS, TARGET_KINDS
 from portal.kpis import Cell
 from portal.states import GLYPHS, STAGES, STATES, Look
 from subsidiaries.commands.models import Command, Target
 from subsidiaries.escalations.models import Escalation
 from subsidiaries.replacement.models import Replacement
+from subsidiaries.replacement.rollout_models import Rollout
 
 register = template.Library()
 NO_VALUE = "–"
@@ -136,6 +138,20 @@ def escalation_state(row: Escalation) -> SafeString:
 def command_state(command: Command) -> SafeString:
     """Return how a command stands as a pill."""
     return pill(COMMAND_KINDS.get(command.state, "idle"), command.get_state_display())
+
+
+@register.simple_tag
+def version_state(version: BlueprintVersion) -> SafeString:
+    """Return how a blueprint version stands as a pill: halted, where it is approved and halted."""
+    if version.state == BlueprintVersion.State.APPROVED and version.halted_at:
+        return pill("crit", _("halted"))
+    return pill(VERSION_KINDS.get(version.state, "idle"), version.get_state_display())
+
+
+@register.simple_tag
+def rollout_state(rollout: Rollout) -> SafeString:
+    """Return how a rollout stands as a pill."""
+    return pill(ROLLOUT_KINDS.get(rollout.state, "idle"), rollout.get_state_display())
 
 
 @register.simple_tag

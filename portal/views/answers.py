@@ -27,6 +27,11 @@ BELOW_ACCESS = (
 )  # fmt: skip
 BELOW_ESCALATIONS = ("escalation", "take-escalation", "assign-escalation", "resolve-escalation")
 BELOW_COMMANDS = ("command", "new-command", "halt-command", "continue-command", "abort-command")
+BELOW_BLUEPRINTS = (
+    "blueprint", "new-blueprint", "edit-blueprint", "submit-blueprint", "withdraw-blueprint", "revoke-blueprint",
+    "release-blueprint",
+)  # fmt: skip
+BELOW_ROLLOUTS = ("rollout", "new-rollout", "pause-rollout", "resume-rollout", "return-rollout", "abort-rollout")
 BELOW_APPROVALS = ("approval", "new-approval", "authority", "my-authority", "draft-matrix", "adopt-matrix")
 
 
@@ -92,6 +97,8 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         ("replacements", _("Replacements")),
         ("escalations", _("Escalations")),
         ("commands", _("Commands")),
+        ("blueprints", _("Blueprints")),
+        ("rollouts", _("Rollouts")),
         ("activity", _("Activity")),
     ]
     if scope.current().has("people.view"):
@@ -105,6 +112,8 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         **dict.fromkeys(("agent", "isolate-agent", "release-agent", "order-succession"), "agents"),
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
         **dict.fromkeys(BELOW_COMMANDS, "commands"),
+        **dict.fromkeys(BELOW_BLUEPRINTS, "blueprints"),
+        **dict.fromkeys(BELOW_ROLLOUTS, "rollouts"),
         **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from struct import Struct
 from typing import Final
 
-from django.db.models import Max, Min
+from django.db import connection
 
 from claytom_agent.subjects import CORPORATE, AgentAddress, SeatAddress, SubjectError, parse_address
 from holding.models import Body, Seat, Unit
@@ -21,6 +21,17 @@ _UNIT: Final = Struct("!ii")
 _SEAT: Final = Struct("!iiii")
 _NO_SEAT: Final = Struct("!ii").pack(-1, -1)
 _LENGTH: Final = Struct("!i")
+
+# Unbroken runs of ordinals of each role: temporary seats lie far above those of the establishment.
+RUNS: Final = """
+select unit.slug, role.slug, min(seat.ordinal), max(seat.ordinal)
+from (select unit_id, role_id, ordinal,
+             ordinal - row_number() over (partition by unit_id, role_id order by ordinal) as run
+      from holding_seat where role_id is not null) seat
+join holding_unit unit on unit.id = seat.unit_id
+join holding_role role on role.id = seat.role_id
+group by unit.slug, role.slug, seat.run
+"""
 
 
 Source = tuple[bytes, bytes]
@@ -59,7 +70,7 @@ class Directory:
         """Return a sender if it has been resolved before, else None."""
         self._anonymous: dict[tuple[str, str], Sender] = {}
         self._units: Mapping[str, int] = {}
-        self._ordinals: Mapping[tuple[str, str], tuple[int, int]] = {}
+        self._ordinals: Mapping[tuple[str, str], list[tuple[int, int]]] = {}
         self._corporate: Mapping[tuple[str, str], int] = {}
         self._bodies: frozenset[str] = frozenset()
         self._loaded = float("-inf")
@@ -98,8 +109,8 @@ class Directory:
             raise SenderError("source-malformed", str(error)) from None
         if isinstance(address, AgentAddress):
             ordinal = address.id.ordinal
-            first, last = self._ordinals.get((address.subsidiary, address.role), (1, 0))
-            if not first <= ordinal <= last:
+            runs = self._ordinals.get((address.subsidiary, address.role), ())
+            if not any(first <= ordinal <= last for first, last in runs):
                 raise SenderError("seat-unknown", f"{address} holds no seat of the establishment")
             return self._make(address.subsidiary, address.role, ordinal, address.id.generation)
         return self._of_corporate(address, generation)
@@ -141,10 +152,11 @@ class Directory:
         self._loaded = time.monotonic()
         self._units = dict(Unit.objects.values_list("slug", "id"))
         self._bodies = frozenset(Body.objects.values_list("slug", flat=True))
-        staffed = Seat.objects.filter(role__isnull=False).values_list("unit__slug", "role__slug")
-        self._ordinals = {
-            (unit, role): (first, last)
-            for unit, role, first, last in staffed.annotate(Min("ordinal"), Max("ordinal")).order_by()
-        }
+        ordinals: dict[tuple[str, str], list[tuple[int, int]]] = {}
+        with connection.cursor() as cursor:
+            cursor.execute(RUNS)
+            for unit, role, first, last in cursor:
+                ordinals.setdefault((unit, role), []).append((first, last))
+        self._ordinals = ordinals
         corporate = Seat.objects.filter(body__isnull=False).values_list("body__slug", "code", "ordinal")
         self._corporate = {(body, code): ordinal for body, code, ordinal in corporate}

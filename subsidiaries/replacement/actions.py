@@ -1,6 +1,8 @@
-"""What approvals may do to ARP; imported when the apps are loaded."""
+"""What approvals may do to ARP, and what else its cycles do; imported when the apps are loaded."""
 
 from iam.authority.services import register_action
-from subsidiaries.replacement import caps
+from subsidiaries.replacement import caps, rollouts, services, versions
 
 register_action(name=caps.ACTION, verify=caps.verify, run=caps.run, confirm=caps.confirm)
+register_action(name=versions.ACTION, verify=versions.verify, run=versions.run, confirm=versions.confirm)
+services.in_each_cycle(rollouts.advance)

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from subsidiaries.replacement import models
+from subsidiaries.replacement import models, rollout_models
 
 CODE_HELP = _("Beginning of a seat's code, such as op-0042.")
 
@@ -136,3 +136,57 @@ class FencedHostAdmin(admin.ModelAdmin):
     list_filter = ("standing", "division__unit")
     list_select_related = ("division",)
     ordering = ("-id",)
+
+
+@admin.register(rollout_models.Rollout)
+class RolloutAdmin(admin.ModelAdmin):
+    """Rollouts of blueprint versions, the newest first."""
+
+    permission = "units.view"
+    list_display = ("id", "version", "unit", "everywhere", "actor", "created_at", "state", "note")
+    list_filter = ("state", "unit")
+    list_select_related = ("version__blueprint", "unit")
+    ordering = ("-id",)
+
+
+@admin.register(rollout_models.RolloutUnit)
+class RolloutUnitAdmin(admin.ModelAdmin):
+    """How far rollouts are by unit."""
+
+    permission = "units.view"
+    list_display = ("rollout", "unit", "blueprint", "agents", "canaries", "ended_at")
+    list_filter = ("unit", ("ended_at", admin.EmptyFieldListFilter))
+    list_select_related = ("rollout__version__blueprint", "unit", "blueprint")
+    ordering = ("-id",)
+
+
+@admin.register(rollout_models.RolloutSeat)
+class RolloutSeatAdmin(admin.ModelAdmin):
+    """Seats that rollouts have changed."""
+
+    permission = "units.view"
+    list_display = ("rollout", "seat", "canary", "former", "generation", "state", "begun_at", "failed_at")
+    list_filter = ("state", "canary", "unit")
+    list_select_related = ("rollout__version__blueprint", "seat__unit", "former__blueprint")
+    search_fields = ("seat__code__startswith",)
+    search_help_text = CODE_HELP
+    ordering = ("-id",)
+
+
+@admin.register(rollout_models.SurgeSeat)
+class SurgeSeatAdmin(admin.ModelAdmin):
+    """Temporary seats."""
+
+    permission = "units.view"
+    list_display = ("seat", "unit", "rollout", "opened_at", "closed_at")
+    list_filter = ("unit", ("closed_at", admin.EmptyFieldListFilter))
+    list_select_related = ("seat__unit", "unit", "rollout__version__blueprint")
+    ordering = ("-seat_id",)
+
+
+@admin.register(rollout_models.CrashRule)
+class CrashRuleAdmin(admin.ModelAdmin):
+    """When a version is halted."""
+
+    permission = "units.view"
+    list_display = ("id", "window_s", "least", "share")

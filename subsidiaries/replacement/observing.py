@@ -42,11 +42,16 @@ class Place(NamedTuple):
 
 @dataclass(slots=True)
 class Roster:
-    """The seats of each division by code: presence names agents, the database wants seat ids. Never stale, since
-    seats are permanent; a division that is not known yet is looked up."""
+    """The seats of each division by code: presence names agents, the database wants seat ids.
+
+    Seats are permanent, so what it knows stays true. A division that is not known yet is looked up, and again when
+    a report of a later manifest names a seat that is not known: seats are added too.
+    """
 
     divisions: dict[str, int] = field(default_factory=dict)
     seats: dict[str, dict[str, Place]] = field(default_factory=dict)
+    read_for: dict[str, int] = field(default_factory=dict)
+    """The manifest generation that was reported when a division was looked up last."""
 
     def find(self, key: str) -> int | None:
         """Return the id of the division `key`, or None if the holding has no such division."""
@@ -57,13 +62,25 @@ class Roster:
             if not SeatState.objects.filter(division_id=division).exists():
                 ensure_states()
             self.divisions[key] = division
-            self.seats[key] = {
-                code: Place(pk, role or body or "")
-                for pk, code, role, body in Seat.objects.filter(division_id=division).values_list(
-                    "id", "code", "role__slug", "body__slug"
-                )
-            }
+            self._read(key)
         return self.divisions[key]
+
+    def _read(self, key: str) -> None:
+        rows = Seat.objects.filter(division_id=self.divisions[key])
+        self.seats[key] = {
+            code: Place(pk, role or body or "")
+            for pk, code, role, body in rows.values_list("id", "code", "role__slug", "body__slug")
+        }
+
+    def seats_for(self, report: Presence) -> dict[str, Place]:
+        """Return the seats of the report's division, which `find` has found; read again if it names new ones."""
+        key, generation = report.division, report.observed_generation
+        if generation > self.read_for.get(key, -1):
+            known = self.seats[key]
+            if any(mark.rpartition(CODE_SEPARATOR)[0] not in known for mark, *_ in report.agents):
+                self._read(key)
+                self.read_for[key] = generation
+        return self.seats[key]
 
 
 @dataclass(slots=True)
@@ -98,6 +115,8 @@ def ensure_states() -> int:
             from holding_seat seat
             left join holding_role role on role.id = seat.role_id
             left join holding_body body on body.id = seat.body_id
+            where not exists (select from replacement_surgeseat surge
+                               where surge.seat_id = seat.id and surge.closed_at is not null)
             order by seat.id on conflict do nothing
             """
         )
@@ -120,6 +139,10 @@ def ensure_states() -> int:
                                                   stop_above, relocation_s, daily_cap)
             values (1, 75, 15, 0.20, 0.55, 30, 2.0) on conflict do nothing
             """
+        )
+        cursor.execute(
+            "insert into replacement_crashrule (id, window_s, least, share) values (1, 300, 5, 0.20)"
+            " on conflict do nothing"
         )
     return created
 
@@ -149,7 +172,7 @@ def observe(*, reports: Iterable[Presence], roster: Roster) -> Observed:
                 continue
             outcome.taken += 1
             _note_division(state, report, now)
-            _collect(report, roster.seats[key], listed, missed)
+            _collect(report, roster.seats_for(report), listed, missed)
     DivisionState.objects.bulk_update(
         states.values(),
         DIVISION_FIELDS,

@@ -5,7 +5,8 @@ costs one cycle. Idempotent: a replacement is unique per (seat, generation). One
 (advisory lock), so two beats or two workers decide once.
 """
 
-from collections.abc import Collection, Sequence
+import logging
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -20,8 +21,8 @@ from bus.leases import BOOK, Claim, Standing
 from holding import clock
 from holding import services as holding
 from holding.lifecycle import Stage
-from holding.models import Agent, Seat, Unit
-from subsidiaries.replacement import caps, incidents, locking, observing, singles, stages, succession
+from holding.models import Agent, BlueprintVersion, Seat, Unit
+from subsidiaries.replacement import caps, incidents, locking, looping, observing, singles, stages, succession
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
@@ -32,6 +33,7 @@ from subsidiaries.replacement.models import (
     StaffingRule,
 )
 
+log = logging.getLogger(__name__)
 ensure_states = observing.ensure_states
 after_reports = observing.after_reports
 note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
@@ -41,6 +43,26 @@ ACTOR = incidents.ACTOR
 MISSED_TWICE = stages.MISSED_TWICE
 HINT_AFTER = timedelta(seconds=20)
 REPORT_AGAIN = timedelta(seconds=10)
+LOSSES = (Replacement.Reason.FAILED, Replacement.Reason.MISSING, Replacement.Reason.QUARANTINE)  # are succeeded
+AT_ONCE = (Replacement.Reason.FAILED, Replacement.Reason.QUARANTINE)  # the others wait for the pace of missing ones
+_steps: list[Callable[[Unit], object]] = []
+
+
+def in_each_cycle(step: Callable[[Unit], object]) -> None:
+    """Let `step` be called in each cycle of a unit, in its transaction and under its lock.
+
+    It is idempotent and looks at what is. A step that fails is undone and logged; the cycle goes on without it.
+    """
+    _steps.append(step)
+
+
+def _take_steps(unit: Unit) -> None:
+    for step in _steps:
+        try:
+            with transaction.atomic():
+                step(unit)
+        except Exception:
+            log.exception("%s: a step of the cycle failed; the next cycle tries again", unit.slug)
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,13 +109,16 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     since = observing.watching_since()
     divisions = list(DivisionState.objects.filter(division__unit=row).select_related("division"))
     heard = [state for state in divisions if state.seen_at and state.seen_at > now - STALE_AFTER]
-    cases = _cases(heard)
+    looping.note_loops(now)
+    cases = [*_cases(heard), *_revoked(row, now)]
     settled = since is not None and since < now - timedelta(seconds=rule.relocation_s)
     silent = _silent_share(row, divisions, heard, rule, now) if settled else 0.0
     allowed, deferred = _within_limits(row, cases, silent, rule)
     done = replace(unit=row, cases=allowed, actor=actor)
     stages.settle(unit=row, rule=rule, now=now)
     succession.refresh_stale(unit=row, now=now)
+    if since:
+        _take_steps(row)
     _ask_reports(row, heard, now)
     _hint_laggards(heard, now)
     silent_alone = singles.door().silent(row.pk, now)
@@ -137,6 +162,17 @@ def _isolated(heard: Sequence[DivisionState], known: Collection[int]) -> list[Ca
     return [Case(seat, generation, Replacement.Reason.QUARANTINE, now) for seat, generation in rows]
 
 
+def _revoked(unit: Unit, now: datetime) -> list[Case]:
+    """Return the hosted seats whose agent was made by a version that is revoked by now."""
+    versions = BlueprintVersion.objects.filter(state=BlueprintVersion.State.REVOKED)
+    revoked = dict(versions.values_list("pk", "ended_at"))
+    if not revoked:
+        return []
+    holders = Agent.objects.in_office().filter(unit=unit, blueprint__in=revoked, seat__external=False)
+    rows = holders.order_by("seat_id").values_list("seat_id", "generation", "blueprint_id")
+    return [Case(seat, made, Replacement.Reason.REVOKED, revoked[by] or now) for seat, made, by in rows]
+
+
 def _silent_share(
     unit: Unit,
     divisions: Sequence[DivisionState],
@@ -158,10 +194,16 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     """Return the cases that may be decided now, and how many have to wait.
 
     What a live host reports failed is replaced up to the day's cap, beyond which people are asked; what merely
-    went missing only as fast as the brake on silence allows, since silence may be ours.
+    went missing only as fast as the brake on silence allows, since silence may be ours; and so what is of a
+    revoked version, since those agents still do their work. A seat that is named twice is replaced once.
     """
-    failed = [case for case in cases if case.reason != Replacement.Reason.MISSING]
-    missing = [case for case in cases if case.reason == Replacement.Reason.MISSING]
+    failed = [case for case in cases if case.reason in AT_ONCE]
+    named = {case.seat_id for case in failed}
+    missing = []
+    for case in cases:
+        if case.seat_id not in named:
+            named.add(case.seat_id)
+            missing.append(case)
     per_cycle = rule.missing_per_cycle
     if silent > rule.stop_above:
         per_cycle = 0
@@ -176,36 +218,37 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
         caps.ask_for_more(unit=unit, extra=waiting)
     else:
         incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
-    return allowed, len(cases) - len(allowed)
+    return allowed, len(named) - len(allowed)
 
 
 def _replaced_today(unit: Unit) -> int:
     """Return how many of the unit's agents were lost and replaced since the business day began.
 
-    Who was promoted is not counted: that seat was given up for the one that was lost.
+    Who was promoted is not counted: that seat was given up for the one that was lost; nor is a rollout, no loss.
     """
     began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
     made = Replacement.objects.filter(unit=unit, decided_at__gte=began)
-    return made.exclude(reason=Replacement.Reason.PROMOTION).count()
+    return made.exclude(reason__in=[Replacement.Reason.PROMOTION, Replacement.Reason.ROLLOUT]).count()
 
 
 @transaction.atomic
-def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
+def replace(
+    *, unit: Unit, cases: Sequence[Case], actor: str, versions: Mapping[int, BlueprintVersion] | None = None
+) -> int:
     """Give each seat of `cases` its next generation; return how many of them were replaced.
 
-    Seats of directors and coordinators are filled by promotion, and so are those which that leaves (`succession`).
+    Lost directors and coordinators are succeeded by promotion, and so are those who are promoted (`succession`).
     Change, ledger entry per seat, manifests and messages in one transaction. A seat that has moved on since
-    is left alone, so that the same case twice is one replacement.
+    is left alone, so that the same case twice is one replacement. `versions` names, by seat, by which version
+    another agent is made than by that in force (`holding.appoint`).
     """
     if not cases:
         return 0
     lock_unit(unit_id=unit.pk)
     now = timezone.now()
     by_seat = {case.seat_id: case for case in cases}
-    steps = {
-        step.seat_id: step
-        for step in succession.plan(unit=unit, lost={case.seat_id: case.generation for case in cases}, now=now)
-    }
+    lost = {case.seat_id: case.generation for case in cases if case.reason in LOSSES}
+    steps = {step.seat_id: step for step in succession.plan(unit=unit, lost=lost, now=now)}
     for step in steps.values():
         if step.seat_id not in by_seat:
             case = Case(step.seat_id, step.generation, Replacement.Reason.PROMOTION, now)
@@ -215,6 +258,7 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
         actor=actor,
         reason="arp: " + ", ".join(sorted({str(case.reason.value) for case in cases})),
         terms={step.seat_id: _terms(step, by_seat[step.seat_id]) for step in steps.values()},
+        versions=versions,
     )
     if not appointments:
         return 0

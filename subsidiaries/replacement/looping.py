@@ -1,0 +1,85 @@
+"""A blueprint version that crash-loops: bad recipe, not bad agents. It is halted, and no seat waits for it.
+
+Each cycle looks at the failures of the last minutes. A version is halted when many of its agents failed, more than
+its share, and there is another good version, which has worked, to make their successors by. The agents that run
+are left alone.
+"""
+
+from collections import Counter
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Final
+
+from django.db import connection
+
+from holding import blueprints
+from holding.models import Agent, BlueprintVersion
+from subsidiaries.replacement.incidents import ACTOR
+from subsidiaries.replacement.models import Replacement, SeatState
+from subsidiaries.replacement.rollout_models import CrashRule
+
+OTHERS: Final = 2.0  # times as often as the agents of the other versions, at least
+LOCK: Final = 0x6C6F6F70  # "loop": one cycle looks at a time
+
+
+@dataclass(frozen=True, slots=True)
+class Looking:
+    """Failed seats of a version in the window, and how many seats its agents held or hold."""
+
+    version: BlueprintVersion
+    failed: int
+    seats: int
+
+    @property
+    def share(self) -> float:
+        """The share of its seats that failed."""
+        return self.failed / max(self.seats, 1)
+
+
+def note_loops(now: datetime) -> list[BlueprintVersion]:
+    """Halt the versions that crash-loop; return those that were not halted yet."""
+    rule = CrashRule.objects.first() or CrashRule()
+    failures = _failures(now - timedelta(seconds=rule.window_s))
+    if sum(failures.values()) < rule.least:
+        return []
+    with connection.cursor() as cursor:
+        cursor.execute("select pg_try_advisory_xact_lock(%s)", [LOCK])
+        if not cursor.fetchone()[0]:
+            return []
+    often = [pk for pk, failed in failures.items() if failed >= rule.least]
+    suspected = BlueprintVersion.objects.filter(pk__in=often, halted_at=None)
+    halted = []
+    for version in suspected.approved().select_related("blueprint").order_by("pk"):
+        mine, others = _looked_at(version, failures)
+        if mine.share < rule.share or mine.share < OTHERS * others or not _has_proven_other(version):
+            continue
+        words = f"{mine.failed} of {mine.seats} seats failed within {rule.window_s} s"
+        if blueprints.halt(version, actor=ACTOR, reason=words):
+            halted.append(version)
+    return halted
+
+
+def _failures(since: datetime) -> Counter[int]:
+    """Return how many seats lost an agent of each version: replaced since then as failed, or failed now."""
+    lost = Replacement.objects.filter(decided_at__gte=since, reason=Replacement.Reason.FAILED)
+    seats = set(lost.values_list("old_agent__blueprint_id", "seat_id"))
+    failed = Agent.objects.in_office().filter(
+        seat__seatstate__state=SeatState.State.FAILED, seat__seatstate__since__gte=since
+    )
+    seats |= set(failed.values_list("blueprint_id", "seat_id"))
+    return Counter(version for version, _seat in seats)
+
+
+def _looked_at(version: BlueprintVersion, failures: Counter[int]) -> tuple[Looking, float]:
+    """Return what is seen of a version, and the share of failed seats among the other versions of its blueprint."""
+    held = blueprints.held(blueprint=version.blueprint)
+    mine = Looking(version, failures[version.pk], max(held[version.pk], failures[version.pk]))
+    rest = {pk: count for pk, count in held.items() if pk != version.pk}
+    return mine, sum(failures[pk] for pk in rest) / max(sum(rest.values()), 1)
+
+
+def _has_proven_other(version: BlueprintVersion) -> bool:
+    """Whether another good version came before it, or has agents: one that nobody ran yet proves nothing."""
+    held = blueprints.held(blueprint=version.blueprint)
+    good = version.blueprint.versions.approved().filter(halted_at=None).exclude(pk=version.pk)
+    return any(one.version < version.version or held[one.pk] for one in good)
