@@ -20,7 +20,7 @@ from holding.models import Seat, StageChange, Unit
 
 LOCK = """
     select a.id, a.unit_id, a.seat_id, a.subject, a.stage from holding_agent a where a.id = any(%s)
-     order by a.id for update
+     order by a.id for no key update
 """
 # One statement: no stage changes without the row that tells of it.
 MOVE = """

@@ -28,7 +28,7 @@ SERVED: Final = "probation served"
 
 # `standing` is what an agent is but for trouble: the last of the two that it was, else what it begins as.
 BELONGS: Final = """
-with known as (
+with known as materialized (
     select a.id, a.seat_id, a.stage,
            case when a.generation = 1 then 'active' else 'probation' end as beginning,
            s.state = any(%(live)s) as live,
@@ -39,27 +39,26 @@ with known as (
       from holding_agent a
       join replacement_seatstate s on s.seat_id = a.seat_id and s.generation = a.generation
      where a.unit_id = %(unit)s and a.retired_at is null
-), belongs as (
-    select k.id, k.stage, case
+), belongs as materialized (
+    select k.id, k.stage, k.failed, case
         when k.stage in ('requested', 'quarantined') then k.stage
         when k.failed or k.missing then 'lost'
         when k.stage = 'provisioning' then case when k.live then k.beginning else k.stage end
         when k.stage = 'lost' and not k.live then k.stage
-        when k.stage = 'lost' and (select c.old from holding_stagechange c
-                                    where c.seat_id = k.seat_id and c.agent_id = k.id and c.new = 'lost'
-                                    order by c.id desc limit 1) = 'draining' then 'draining'
+        when k.stage = 'lost' and h.lost_from = 'draining' then 'draining'
         when k.stage = 'draining' then k.stage
-        when k.ordered and k.stage <> 'provisioning' then 'suspended'
-        when k.stage in ('lost', 'suspended') then coalesce(
-            (select c.new from holding_stagechange c
-              where c.seat_id = k.seat_id and c.agent_id = k.id and c.new in ('probation', 'active')
-              order by c.id desc limit 1), k.beginning)
-        when k.stage = 'probation' and k.live and (
-            select max(c.at) from holding_stagechange c
-             where c.seat_id = k.seat_id and c.agent_id = k.id and c.new = 'probation') <= %(served)s then 'active'
-        else k.stage end as target,
-        k.failed
-      from known k
+        when k.ordered then 'suspended'
+        when k.stage in ('lost', 'suspended') then coalesce(h.standing, k.beginning)
+        when k.stage = 'probation' and k.live and h.probation_at <= %(served)s then 'active'
+        else k.stage end as target
+      from known k left join lateral (
+            select max(c.at) filter (where c.new = 'probation') as probation_at,
+                   (array_agg(c.new order by c.id desc)
+                      filter (where c.new in ('probation', 'active')))[1] as standing,
+                   (array_agg(c.old order by c.id desc) filter (where c.new = 'lost'))[1] as lost_from
+              from holding_stagechange c
+             where k.stage in ('lost', 'suspended', 'probation') and c.seat_id = k.seat_id and c.agent_id = k.id
+           ) h on true
 )
 select id, target, case
     when target = 'lost' then case when failed then %(because_failed)s else %(because_missing)s end
