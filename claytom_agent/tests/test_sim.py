@@ -3,6 +3,7 @@ import statistics
 from datetime import UTC, datetime
 from itertools import pairwise
 
+from claytom_agent import workers
 from claytom_agent.agents import Agent, AgentGroup
 from claytom_agent.kpi import next_round, sample_builder, sample_id
 from claytom_agent.messages import decode_kpi, validate_kpi
@@ -62,3 +63,13 @@ def test_each_division_samples_once_in_each_interval() -> None:
         assert abs(following - due - 60.0) < 1e-6
         due = following
     assert next_round("pricing.1", 60.0, NOON) % 60 != next_round("pricing.2", 60.0, NOON) % 60
+
+
+def test_what_is_wrong_with_a_specification_is_said_before_it_runs() -> None:
+    assert workers.kinds() == ["sim"]
+    assert workers.faults("sim", {"drag": 0.5}) == []
+    assert workers.faults("sim", {"drag": 1.5, "pace": 1}) == [
+        "worker.params.drag: 1.5 is no number from 0 to 1",
+        "worker.params.pace: worker 'sim' has no such parameter, only drag",
+    ]
+    assert workers.faults("gpt", {}) == ["worker.kind: there is no worker 'gpt', only sim"]

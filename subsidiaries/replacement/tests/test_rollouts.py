@@ -17,6 +17,7 @@ from holding.tests.factories import make_holding, make_version
 from iam.access.models import User
 from iam.access.rights import NotHeldError, RefusedError
 from iam.access.tests.factories import make_person
+from subsidiaries.performance.senders import Directory, SenderError
 from subsidiaries.replacement import observing, rollout_orders, services
 from subsidiaries.replacement.models import (
     Census,
@@ -390,6 +391,10 @@ def test_the_manifest_knows_the_temporary_seats(hosts: Hosts) -> None:
         for ordinal in range(first, last + 1)
     }
     assert codes <= wanted
+    known = Directory()
+    assert known.sender((b"org.claytom.pricing.operator.op-900001-g1", b"")).ordinal == 900_001
+    with pytest.raises(SenderError, match="holds no seat"):
+        known.sender((b"org.claytom.pricing.operator.op-500000-g1", b""))
 
 
 # --- at once, and in the middle ----------------------------------------------------------------------------
