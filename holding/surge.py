@@ -13,11 +13,14 @@ from django.db.models import Max
 from django.utils import timezone
 
 from audit import services as audit
-from holding import generator
+from holding import generator, transitions
+from holding.lifecycle import SeatStage, Stage
 from holding.manifests import publish_manifests
 from holding.models import Agent, BlueprintVersion, Incumbency, Seat, Suspension
 
 FIRST_ORDINAL: Final = 900_001
+CLOSING: Final = -(1 << 40)
+"""Orders below this leave temporary seats vacant: they are of no command (above 0), and of no isolated agent."""
 
 
 def create_seats(
@@ -75,7 +78,7 @@ def _beside(seat: Seat, ordinal: int) -> Seat:
 
 def reopen_seats(*, seat_ids: Sequence[int]) -> None:
     """Lift the orders by which closed temporary seats are vacant; whoever calls appoints their agents."""
-    Suspension.objects.filter(order__in=[-pk for pk in seat_ids]).delete()
+    Suspension.objects.filter(order__in=[CLOSING - pk for pk in seat_ids]).delete()
 
 
 def close_seats(*, seats: Sequence[Seat], actor: str, reason: str, order: int) -> None:
@@ -91,7 +94,7 @@ def close_seats(*, seats: Sequence[Seat], actor: str, reason: str, order: int) -
                 division_id=seat.division_id,
                 seat=seat,
                 desired=Suspension.Desired.RETIRED,
-                order=-seat.pk,  # of no command: those are above 0
+                order=CLOSING - seat.pk,
                 actor=actor,
                 reason=reason,
                 since=now,
@@ -100,9 +103,19 @@ def close_seats(*, seats: Sequence[Seat], actor: str, reason: str, order: int) -
         ],
         ignore_conflicts=True,
     )
-    leaving = {agent.seat_id: agent.subject for agent in Agent.objects.in_office().filter(seat_id__in=ids)}
-    Agent.objects.in_office().filter(seat_id__in=ids).update(retired_at=now)
+    agents = list(Agent.objects.in_office().filter(seat_id__in=ids))
+    leaving = {agent.seat_id: agent.subject for agent in agents}
+    correlation_id = f"rollout-{order}"
+    transitions.move(
+        moves=[transitions.Move(agent.pk, Stage.RETIRED, reason) for agent in agents],
+        actor=actor,
+        at=now,
+        correlation_id=correlation_id,
+    )
     Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(ended_at=now)
+    transitions.move_seats(
+        seat_ids=ids, to=SeatStage.VACANT, actor=actor, reason=reason, at=now, correlation_id=correlation_id
+    )
     audit.record_many(
         acts=[
             audit.Act(
@@ -114,6 +127,6 @@ def close_seats(*, seats: Sequence[Seat], actor: str, reason: str, order: int) -
             )
             for seat in seats
         ],
-        correlation_id=f"rollout-{order}",
+        correlation_id=correlation_id,
     )
     publish_manifests(division_ids={seat.division_id for seat in seats}, hint=True)
