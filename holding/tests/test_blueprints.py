@@ -10,6 +10,7 @@ from django.utils import timezone, translation
 from audit.models import LedgerEntry
 from holding import blueprints, generator
 from holding.blueprints import SpecError, VersionError
+from holding.lifecycle import Stage
 from holding.models import Agent, Blueprint, BlueprintVersion, Seat
 from holding.services import appoint, publish_manifests
 from holding.tests.factories import make_holding, make_seat, make_version
@@ -111,7 +112,7 @@ def test_the_database_makes_agents_of_approved_versions_only() -> None:
         select unit_id, id, 9, code || '-g9', 'org.claytom.pricing.operator.' || code || '-g9', %s, now()
           from holding_seat where code = 'op-0031'
     """
-    Agent.objects.filter(seat=make_seat()).update(retired_at=timezone.now())
+    Agent.objects.filter(seat=make_seat()).update(retired_at=timezone.now(), stage=Stage.RETIRED)
     for one, state in ((new, "revoked"), (draft, "draft")):
         with pytest.raises(IntegrityError, match=f"operator v{one.version} is {state}"):
             run(insert, one.pk)

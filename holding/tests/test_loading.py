@@ -292,6 +292,7 @@ def test_two_agents_never_hold_one_seat_nor_one_agent_two(loaded: Data) -> None:
     with pytest.raises(IntegrityError, match="agent_one_per_seat"), transaction.atomic():
         second.save()
     Incumbency.objects.filter(seat=make_seat("tax")).update(ended_at=timezone.now())
+    Seat.objects.filter(pk=make_seat("tax").pk).update(stage="vacant")
     with pytest.raises(IntegrityError, match="incumbency_one_per_agent"), transaction.atomic():
         Incumbency.objects.create(
             seat=make_seat("tax"), agent=agent, generation=7, started_at=timezone.now(), ended_at=None
