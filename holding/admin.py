@@ -93,8 +93,8 @@ class SeatAdmin(admin.ModelAdmin):
     """Permanent positions."""
 
     permission = "units.view"
-    list_display = ("code", "unit", "role", "body", "division", "generation", "reports_to")
-    list_filter = ("unit", "role")
+    list_display = ("code", "unit", "role", "body", "division", "generation", "reports_to", "closed_at")
+    list_filter = ("unit", "role", ("closed_at", admin.EmptyFieldListFilter))
     list_select_related = ("unit", "role", "body", "division", "reports_to__unit")
     search_fields = ("code__startswith",)
     search_help_text = CODE_HELP

@@ -11,6 +11,7 @@ from typing import Any
 
 import rfc8785
 from django.db import connection
+from django.db.models import Q
 from psycopg import sql
 
 from holding.files import Data
@@ -96,17 +97,18 @@ def _write_units(data: Data, structure: Structure) -> None:
         )
         for subsidiary in entry["subsidiaries"]:
             position += 1
+            said = {
+                **_names(subsidiary["name"]),
+                "kind": Unit.Kind.SUBSIDIARY,
+                "sector": sector,
+                "parent": structure.corporate,
+                "position": position,
+                "work": subsidiary["work"],
+            }
             structure.units[subsidiary["slug"]], _ = Unit.objects.update_or_create(
                 slug=subsidiary["slug"],
-                defaults={
-                    **_names(subsidiary["name"]),
-                    "kind": Unit.Kind.SUBSIDIARY,
-                    "sector": sector,
-                    "parent": structure.corporate,
-                    "position": position,
-                    "work": subsidiary["work"],
-                    "floor": data["staffing"]["floor"],
-                },
+                defaults=said,
+                create_defaults={**said, "floor": data["staffing"]["floor"]},  # later, staffing plans set it
             )
 
 
@@ -181,9 +183,11 @@ def agent_subject(*, unit: str, group: str, agent: str) -> str:
 
 def missing_seats(data: Data, structure: Structure) -> list[SeatPlan]:
     """Return the seats of the file that do not exist yet, superiors first, with their ids drawn."""
-    existing = {(unit, code): pk for pk, unit, code in Seat.objects.values_list("id", "division__key", "code")}
+    # Not those that were opened since, beyond the first staffing.
+    first = Seat.objects.filter(Q(role=None) | Q(ordinal__lte=data["staffing"]["floor"]))
+    existing = {(unit, code): pk for pk, unit, code in first.values_list("id", "division__key", "code")}
     wanted = sum(len(body["seats"]) for body in data["bodies"]) + data["staffing"]["floor"] * len(structure.units)
-    ids = _draw_seat_ids(wanted - len(existing))
+    ids = draw_seat_ids(wanted - len(existing))
     plans: list[SeatPlan] = []
     corporate: dict[str, int] = {
         f"{key.partition('.')[2]}/{code}": pk
@@ -303,11 +307,10 @@ def _role_and_body(holder: Role | Body) -> tuple[int | None, int | None]:
     return (holder.pk, None) if isinstance(holder, Role) else (None, holder.pk)
 
 
-def _draw_seat_ids(count: int) -> Iterator[int]:
+def draw_seat_ids(count: int) -> Iterator[int]:
     """Draw `count` ids, so that seats can name their superiors before they exist.
 
-    Only a load creates seats, and only one load runs at a time: the ids come in a row. Raises RuntimeError
-    if they do not.
+    Whoever creates seats holds the lock of loads, so the ids come in a row. Raises RuntimeError if they do not.
     """
     if count <= 0:
         return iter(())

@@ -303,6 +303,10 @@ class SeatQuerySet(models.QuerySet["Seat"]):
             )
         )
 
+    def open(self) -> "SeatQuerySet":
+        """Return the seats that belong to the establishment; a closed one is kept, with its history."""
+        return self.filter(closed_at=None)
+
     def for_listing(self) -> "SeatQuerySet":
         """Return seats with what a list shows of them."""
         return self.select_related("unit", "role", "body", "division")
@@ -338,6 +342,8 @@ class Seat(models.Model):
     generation = models.PositiveIntegerField(_("generation"), default=1)
     # Held by an agent with a connection of its own: no host runs it, and ARP does not replace it.
     external = models.BooleanField(_("external"), db_default=False, default=False)
+    # A seat beyond the floor that is not needed: nobody holds it, and it is opened again under its next generation.
+    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
 
     objects = ScopedManager.from_queryset(SeatQuerySet)()
 
@@ -359,6 +365,7 @@ class Seat(models.Model):
             models.Index(fields=["unit", "role", "ordinal"], name="seat_of_role"),
             models.Index(fields=["body"], name="seat_of_body", condition=Q(body__isnull=False)),
             models.Index(fields=["unit"], name="seat_external", condition=Q(external=True)),
+            models.Index(fields=["unit", "ordinal"], name="seat_closed", condition=Q(closed_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

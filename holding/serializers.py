@@ -81,6 +81,7 @@ class UnitSerializer(serializers.Serializer[Row]):
                 "generation": 3,
                 "desired": "run",
                 "agent": "org.claytom.pricing.operator.op-0042-g3",
+                "closed_at": None,
             },
         )
     ]
@@ -99,11 +100,14 @@ class SeatSerializer(serializers.Serializer[Row]):
     reports_to = serializers.IntegerField(allow_null=True, help_text="Id of the superior seat.")
     generation = serializers.IntegerField(help_text="How many agents have held the seat, this one included.")
     desired = serializers.ChoiceField(choices=Seat.Desired.choices)
-    agent = serializers.CharField(help_text="Subject of the agent in office.")
+    agent = serializers.CharField(help_text="Subject of the agent in office; of a closed seat, of its last one.")
+    closed_at = serializers.DateTimeField(
+        allow_null=True, help_text="Since when a reserve seat is closed; it may be opened again."
+    )
 
     columns = (
         "id", "unit__slug", "role__slug", "body__slug", "division__key", "ordinal", "code", "name_es", "name_en",
-        "duty", "reports_to_id", "generation", "desired",
+        "duty", "reports_to_id", "generation", "desired", "closed_at",
     )  # fmt: skip
 
     def to_representation(self, row: Row) -> Row:
@@ -123,4 +127,5 @@ class SeatSerializer(serializers.Serializer[Row]):
             "generation": generation,
             "desired": row["desired"],
             "agent": loading.agent_subject(unit=row["unit__slug"], group=role or body, agent=agent),
+            "closed_at": row["closed_at"],
         }

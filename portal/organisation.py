@@ -24,6 +24,7 @@ FIELD_SQL = """
       left join holding_role r on r.id = seat.role_id
       left join replacement_seatstate s on s.seat_id = seat.id
       left join replacement_divisionstate d on d.division_id = seat.division_id
+     where seat.closed_at is null
      group by u.id, u.position
      order by u.position
 """
@@ -126,7 +127,10 @@ def bodies() -> list[Body]:
 def seats_under(kind: str, key: str) -> list[Seat] | None:
     """Return the seats under a body, a unit's head, or a seat (`reporting`), None when that does not exist."""
     seats = (
-        Seat.objects.select_related("unit", "role", "body").annotate(reporting=Count("reports")).order_by("ordinal")
+        Seat.objects.open()
+        .select_related("unit", "role", "body")
+        .annotate(reporting=Count("reports", filter=Q(reports__closed_at=None)))
+        .order_by("ordinal")
     )
     if kind == "body" and Body.objects.filter(slug=key).exists():
         return list(seats.filter(body__slug=key))
