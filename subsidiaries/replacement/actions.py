@@ -1,6 +1,8 @@
 """What approvals may do to ARP; imported when the apps are loaded."""
 
 from iam.authority.services import register_action
-from subsidiaries.replacement import caps
+from subsidiaries.replacement import caps, delegating, staffing
 
 register_action(name=caps.ACTION, verify=caps.verify, run=caps.run, confirm=caps.confirm)
+register_action(name=delegating.ACTION, verify=delegating.verify, run=delegating.run, confirm=delegating.confirm)
+register_action(name=staffing.ACTION, verify=staffing.verify, run=staffing.run, confirm=staffing.confirm)

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from holding.models import Agent, Division, Seat, Unit
 from holding.scope import ScopedManager
 from iam.authority.models import Approval
+from subsidiaries.replacement import planning  # noqa: F401 - its tables are the app's
 
 LIVE_STATES = ("idle", "busy", "paused")
 STALE_AFTER = timedelta(seconds=15)  # three presence intervals (agents.md, ARP cooperation)
@@ -241,6 +242,7 @@ class Replacement(models.Model):
         FAILED = "failed", _("reported failed")
         MISSING = "missing", _("missing from its host")
         MANUAL = "manual", _("ordered by a person")
+        PLANNED = "planned", _("planned retirement")
 
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="replacements")

@@ -17,7 +17,6 @@ from bus import fencing, mailbox
 from bus import services as bus
 from bus.fencing import Fenced
 from bus.leases import BOOK, Claim, Standing
-from holding import clock
 from holding import services as holding
 from holding.models import Agent, Seat, Unit
 from subsidiaries.replacement import caps, incidents, observing, singles
@@ -54,6 +53,12 @@ class Cycle:
     deferred: int = 0
     silent: float = 0.0
     skipped: str = ""
+    floor: int = 0
+
+    @property
+    def below(self) -> int:
+        """How many live agents the unit is short of its floor, without seats that are vacant on purpose."""
+        return max(0, min(self.floor, self.seats - self.vacant) - self.live)
 
     @property
     def deficit(self) -> int:
@@ -102,9 +107,11 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     if settled:
         incidents.note_incidents(row, divisions, heard, silent, rule, now)
         incidents.note_external(row, len(silent_alone))
-    incidents.note_floor(row, live + vacant, now, settled=settled)
+    # A seat that is vacant on purpose lowers what must be live, once the reserve is used up.
+    spared = max(0, min(vacant, row.floor - seats + vacant))
+    incidents.note_floor(row, live + spared, now, settled=settled)
     skipped = "" if since else "no presence is being received"
-    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped)
+    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped, row.floor)
 
 
 def _cases(heard: Sequence[DivisionState]) -> list[Case]:
@@ -157,8 +164,7 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     elif silent > rule.slow_above:
         per_cycle = rule.missing_per_cycle_slow
     wanted = failed + missing[:per_cycle]
-    cap = int(rule.daily_cap * unit.floor) + caps.allowed_beyond_cap(unit) if wanted else 0
-    left = max(0, cap - _replaced_today(unit)) if wanted else 0
+    left = caps.left_today(unit, rule) if wanted else 0
     allowed = wanted[:left]
     if waiting := len(wanted) - len(allowed):
         incidents.open_incident(unit=unit, kind=Incident.Kind.CAP, detail=f"{waiting} wait", deficit=waiting)
@@ -166,12 +172,6 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     else:
         incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
     return allowed, len(cases) - len(allowed)
-
-
-def _replaced_today(unit: Unit) -> int:
-    """Return how many of the unit's agents were replaced since the business day began."""
-    began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
-    return Replacement.objects.filter(unit=unit, decided_at__gte=began).count()
 
 
 @transaction.atomic
