@@ -32,6 +32,7 @@ from subsidiaries.enrolment.api import CredentialsView, EnrolmentViewSet, EnrolV
 from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, FencedHostViewSet, ReplacementViewSet
+from subsidiaries.replacement.api_staffing import CapDelegationViewSet, RetirementViewSet, StaffingViewSet
 
 
 class SchemaView(SpectacularJSONAPIView):
@@ -47,6 +48,9 @@ router.register("agents/enrolments", EnrolmentViewSet, basename="enrolment")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
+router.register("staffing/retirements", RetirementViewSet, basename="retirement-api")
+router.register("staffing/caps", CapDelegationViewSet, basename="cap-api")
+router.register("staffing", StaffingViewSet, basename="staffing-api")
 router.register("commands", CommandViewSet, basename="command-api")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("messages", DirectedMessageViewSet, basename="message-api")

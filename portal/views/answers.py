@@ -27,6 +27,14 @@ BELOW_ACCESS = (
 )  # fmt: skip
 BELOW_ESCALATIONS = ("escalation", "take-escalation", "assign-escalation", "resolve-escalation")
 BELOW_COMMANDS = ("command", "new-command", "halt-command", "continue-command", "abort-command")
+BELOW_STAFFING = (
+    "staffing-unit",
+    "staffing-change",
+    "staffing-cap",
+    "staffing-retire",
+    "revoke-cap",
+    "act-on-retirement",
+)
 BELOW_APPROVALS = ("approval", "new-approval", "authority", "my-authority", "draft-matrix", "adopt-matrix")
 
 
@@ -90,6 +98,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         ("organisation", _("Organisation")),
         ("agents", _("Agents")),
         ("replacements", _("Replacements")),
+        ("staffing", _("Staffing")),
         ("escalations", _("Escalations")),
         ("commands", _("Commands")),
         ("activity", _("Activity")),
@@ -105,6 +114,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         "agent": "agents",
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
         **dict.fromkeys(BELOW_COMMANDS, "commands"),
+        **dict.fromkeys(BELOW_STAFFING, "staffing"),
         **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),
