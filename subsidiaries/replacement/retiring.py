@@ -11,7 +11,7 @@ from datetime import datetime
 from typing import Final
 
 from django.db import connection, transaction
-from django.db.models import Count, F, Q, QuerySet
+from django.db.models import Count, Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
@@ -294,11 +294,12 @@ def _go_on(retirement: Retirement, unit: Unit, actor: str, now: datetime) -> int
 
 
 def _note_done(retirement: Retirement, now: datetime) -> None:
-    """Note whose next generation is live, and whose agent is another one already or whose seat was closed."""
+    """Note whose next generation is live; and who left otherwise: replaced, retired by an order, seat closed."""
     left = retirement.retirees.filter(done_at=None)
     with connection.cursor() as cursor:
         cursor.execute(NOTE_DONE, {"retirement": retirement.pk, "now": now, "live": list(LIVE_STATES)})
-    gone = Q(seat__closed_at__isnull=False) | Q(begun_at=None, seat__generation__gt=F("generation"))
+    office = Agent.objects.in_office().filter(seat=OuterRef("seat"))
+    gone = ~Exists(office) | Q(begun_at=None, seat__generation__gt=F("generation"))
     ids = list(left.filter(gone).values_list("pk", flat=True))
     Retiree.objects.filter(pk__in=ids).update(done_at=now, moved_on=True)
 
