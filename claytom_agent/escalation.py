@@ -1,9 +1,10 @@
 """Escalation upward: from an agent to its superior, from there to the next tier, at last to the holding.
 
 Who is whose superior follows from the organisation's rule and the manifest, so a host needs nobody to tell it: in
-a division the operators and specialists answer to its coordinators, each of whom leads an equal run of them; the
-coordinators and the innovator answer to the director. Whoever does not take it within 5 s is passed over. Each
-step is told on `metrics.escalation`; what nobody took goes to `corporate.escalation.<unit>`, where people see it.
+a division the operators and specialists answer to its coordinators, each of whom leads an equal run of them (the
+manifest names those of seats opened later); the coordinators and the innovator answer to the director. Whoever does
+not take it within 5 s is passed over. Each step is told on `metrics.escalation`; what nobody took goes to
+`corporate.escalation.<unit>`, where people see it.
 """
 
 import asyncio
@@ -57,12 +58,20 @@ def superiors(manifest: Manifest, seat: int | str) -> list[Superior]:
     role = next((role for role, group in groups.items() if seat in _ordinals(group)), None)
     coordinators = _ordinals(groups["coordinator"]) if "coordinator" in groups else []
     if role in ("operator", "specialist") and coordinators:
-        mine = _ordinals(groups[role])
-        leader = coordinators[mine.index(seat) * len(coordinators) // len(mine)]
+        leader = _leader(manifest, _ordinals(groups[role]), seat, coordinators)
         found.append(_superior(manifest, groups["coordinator"], leader))
     if role not in (None, "director") and "director" in groups:
         found += [_superior(manifest, groups["director"], one) for one in _ordinals(groups["director"])[:1]]
     return found
+
+
+def _leader(manifest: Manifest, seats: list[int], seat: int, coordinators: list[int]) -> int:
+    """Return the coordinator of a seat: whom the manifest names, else the leader of its run of the first seats."""
+    named = manifest.superiors
+    if (said := named.get(str(seat))) in coordinators:
+        return said
+    first = [one for one in seats if str(one) not in named or one == seat]
+    return coordinators[first.index(seat) * len(coordinators) // len(first)]
 
 
 def _ordinals(group: SeatGroup) -> list[int]:

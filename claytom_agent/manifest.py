@@ -71,6 +71,8 @@ class Manifest(msgspec.Struct, frozen=True):
     desired: dict[str, Desired] = {}
     external: list[int] = []
     """Ordinals of the division's seats whose agents have a connection of their own: not for a host to run."""
+    superiors: dict[str, int] = {}
+    """Of seats that were opened later: the ordinal of the coordinator of each. The rule does not say it of them."""
     settings: Settings = Settings()
 
 

@@ -34,6 +34,7 @@ from subsidiaries.performance.api import KpiMinuteViewSet
 from subsidiaries.replacement.api import AgentViewSet, FencedHostViewSet, ReplacementViewSet
 from subsidiaries.replacement.api_rollouts import RolloutViewSet
 from subsidiaries.replacement.api_rollouts import VersionViewSet as BlueprintVersionViewSet
+from subsidiaries.replacement.api_staffing import CapDelegationViewSet, RetirementViewSet, StaffingViewSet
 
 
 class SchemaView(SpectacularJSONAPIView):
@@ -51,6 +52,9 @@ router.register("replacements", ReplacementViewSet, basename="replacement")
 router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
 router.register("blueprint-versions", BlueprintVersionViewSet, basename="blueprint-version")
 router.register("rollouts", RolloutViewSet, basename="rollout-api")
+router.register("staffing/retirements", RetirementViewSet, basename="retirement-api")
+router.register("staffing/caps", CapDelegationViewSet, basename="cap-api")
+router.register("staffing", StaffingViewSet, basename="staffing-api")
 router.register("commands", CommandViewSet, basename="command-api")
 router.register("kpis", KpiMinuteViewSet, basename="kpi")
 router.register("messages", DirectedMessageViewSet, basename="message-api")

@@ -94,7 +94,9 @@ class SeatAdmin(admin.ModelAdmin):
     """Permanent positions."""
 
     permission = "units.view"
-    list_display = ("code", "unit", "role", "body", "division", "generation", "stage", "reports_to")
+    list_display = (
+        "code", "unit", "role", "body", "division", "generation", "stage", "reports_to", "closed_at",
+    )  # fmt: skip
     list_filter = ("unit", "role", "stage")
     list_select_related = ("unit", "role", "body", "division", "reports_to__unit")
     search_fields = ("code__startswith",)

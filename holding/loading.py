@@ -9,12 +9,14 @@ from datetime import datetime
 from typing import Any
 
 from django.db import connection
+from django.db.models import Q
 from psycopg import sql
 
 from holding import blueprints
 from holding.files import Data
 from holding.generator import agent_id, agent_subject
 from holding.models import (
+    FIRST_TEMPORARY,
     Architecture,
     Blueprint,
     BlueprintVersion,
@@ -96,17 +98,18 @@ def _write_units(data: Data, structure: Structure) -> None:
         )
         for subsidiary in entry["subsidiaries"]:
             position += 1
+            said = {
+                **_names(subsidiary["name"]),
+                "kind": Unit.Kind.SUBSIDIARY,
+                "sector": sector,
+                "parent": structure.corporate,
+                "position": position,
+                "work": subsidiary["work"],
+            }
             structure.units[subsidiary["slug"]], _ = Unit.objects.update_or_create(
                 slug=subsidiary["slug"],
-                defaults={
-                    **_names(subsidiary["name"]),
-                    "kind": Unit.Kind.SUBSIDIARY,
-                    "sector": sector,
-                    "parent": structure.corporate,
-                    "position": position,
-                    "work": subsidiary["work"],
-                    "floor": data["staffing"]["floor"],
-                },
+                defaults=said,
+                create_defaults={**said, "floor": data["staffing"]["floor"]},  # later, staffing plans set it
             )
 
 
@@ -167,9 +170,13 @@ class SeatPlan:
 
 def missing_seats(data: Data, structure: Structure) -> list[SeatPlan]:
     """Return the seats of the file that do not exist yet, superiors first, with their ids drawn."""
-    existing = {(unit, code): pk for pk, unit, code in Seat.objects.values_list("id", "division__key", "code")}
+    # Not those that were opened since, beyond the first staffing.
+    first = Seat.objects.filter(
+        Q(role=None, ordinal__lt=FIRST_TEMPORARY) | Q(ordinal__lte=data["staffing"]["floor"])
+    )
+    existing = {(unit, code): pk for pk, unit, code in first.values_list("id", "division__key", "code")}
     wanted = sum(len(body["seats"]) for body in data["bodies"]) + data["staffing"]["floor"] * len(structure.units)
-    ids = _draw_seat_ids(wanted - len(existing))
+    ids = draw_seat_ids(wanted - len(existing))
     plans: list[SeatPlan] = []
     corporate: dict[str, int] = {
         f"{key.partition('.')[2]}/{code}": pk
@@ -289,11 +296,10 @@ def _role_and_body(holder: Role | Body) -> tuple[int | None, int | None]:
     return (holder.pk, None) if isinstance(holder, Role) else (None, holder.pk)
 
 
-def _draw_seat_ids(count: int) -> Iterator[int]:
+def draw_seat_ids(count: int) -> Iterator[int]:
     """Draw `count` ids, so that seats can name their superiors before they exist.
 
-    Only a load creates seats, and only one load runs at a time: the ids come in a row. Raises RuntimeError
-    if they do not.
+    Whoever creates seats holds the lock of loads, so the ids come in a row. Raises RuntimeError if they do not.
     """
     if count <= 0:
         return iter(())

@@ -16,7 +16,7 @@ from django.db.models import F, OuterRef, Subquery
 
 from bus import services as bus
 from holding import blueprints
-from holding.models import Agent, BlueprintVersion, Division, Role, Seat, Suspension
+from holding.models import Agent, BlueprintVersion, Division, Holding, Role, Seat, Suspension
 
 SOURCE: Final = "portal/holding"
 SETTINGS: Final[Mapping[str, float]] = {"kpi_interval_s": 60, "presence_interval_s": 5, "presence_full_s": 60}
@@ -95,6 +95,7 @@ def _manifest(division: Division, contents: "_Contents") -> dict[str, Any]:
         "generations": contents.generations,
         "desired": contents.desired,
         "external": contents.external,
+        **({"superiors": contents.superiors} if contents.superiors else {}),
         "settings": settings_of(division),
     }
 
@@ -111,6 +112,8 @@ class _Contents:
     desired: dict[str, str] = field(default_factory=dict)
     external: list[int] = field(default_factory=list)
     """Ordinals of the seats that no host runs, nor answers for."""
+    superiors: dict[str, int] = field(default_factory=dict)
+    """Of seats beyond the first staffing: the ordinal of the superior of each."""
     wanted: dict[str, int] = field(default_factory=lambda: dict.fromkeys(STRICTNESS, 0))
 
     @property
@@ -133,7 +136,8 @@ from (select seat.division_id, seat.role_id, agent.blueprint_id, seat.ordinal,
                  partition by seat.division_id, seat.role_id, agent.blueprint_id order by seat.ordinal) as run
       from holding_seat seat
       left join holding_agent agent on agent.seat_id = seat.id and agent.generation = seat.generation
-      where seat.division_id = any(%s) and seat.role_id is not null and not seat.external) seat
+      where seat.division_id = any(%s) and seat.role_id is not null and not seat.external
+        and seat.closed_at is null) seat
 group by division_id, role_id, blueprint_id, run
 order by 1, 4
 """
@@ -159,6 +163,7 @@ def _contents(division_ids: Sequence[int]) -> dict[int, _Contents]:
     given = Seat.objects.filter(division_id__in=division_ids, external=True).order_by("ordinal")
     for division, ordinal in given.values_list("division_id", "ordinal"):
         contents[division].external.append(ordinal)
+    _add_superiors(contents, division_ids)
     return contents
 
 
@@ -201,6 +206,17 @@ def _add_bodies(
         group["names"].append(code)
         group["duties"][code] = duty
         contents[division].wanted[group.get("desired", RUN)] += 1
+
+
+def _add_superiors(contents: dict[int, _Contents], division_ids: Sequence[int]) -> None:
+    """Say who leads seats that were opened later: the rule by which a holding is loaded does not know them."""
+    first = Holding.objects.values("floor")[:1]
+    later = Seat.objects.open().filter(
+        division_id__in=division_ids, role__isnull=False, external=False, ordinal__gt=Subquery(first)
+    )
+    led = later.filter(reports_to__division=F("division")).order_by("division_id", "ordinal")
+    for division, ordinal, superior in led.values_list("division_id", "ordinal", "reports_to__ordinal"):
+        contents[division].superiors[str(ordinal)] = superior
 
 
 def _orders(division_ids: Sequence[int]) -> dict[int, list[Suspension]]:
@@ -247,7 +263,7 @@ def _add_exceptions(
         for division in division_ids
         if (found := [order for order in orders.get(division, ()) if not _is_whole(order)])
     }
-    seats = Seat.objects.filter(division_id__in=parted, external=False).order_by("division_id", "ordinal")
+    seats = Seat.objects.open().filter(division_id__in=parted, external=False).order_by("division_id", "ordinal")
     for pk, division, role, ordinal, code in seats.values_list("id", "division_id", "role_id", "ordinal", "code"):
         named = [order for order in parted[division] if order.covers(role_id=role, seat_id=pk, ordinal=ordinal)]
         whole = [order for order in orders[division] if _is_whole(order) and order.role_id in (None, role)]
@@ -259,7 +275,7 @@ def _add_exceptions(
 
 
 def _add_generations(contents: dict[int, _Contents], division_ids: Sequence[int]) -> None:
-    seats = Seat.objects.filter(division_id__in=division_ids, external=False).exclude(generation=1)
+    seats = Seat.objects.open().filter(division_id__in=division_ids, external=False).exclude(generation=1)
     rows = seats.order_by("division_id", "ordinal").values_list(
         "division_id", "role_id", "ordinal", "code", "generation"
     )

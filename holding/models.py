@@ -14,6 +14,7 @@ from holding.scope import ScopedManager
 SLUG = r"^[a-z][a-z0-9-]{1,22}[a-z0-9]$"
 AGENT_ID = r"^(di|co|es|in|op)-[0-9]{4,7}-g[0-9]{1,6}$"
 SUBJECT_ROOT = "org.claytom"
+FIRST_TEMPORARY = 900_001  # ordinals from here on are of temporary seats
 
 
 class Named(models.Model):
@@ -356,6 +357,14 @@ class SeatQuerySet(models.QuerySet["Seat"]):
             )
         )
 
+    def open(self) -> "SeatQuerySet":
+        """Return the seats that are not closed; a closed one is kept, with its history."""
+        return self.filter(closed_at=None)
+
+    def established(self) -> "SeatQuerySet":
+        """Return the open seats of the establishment: without the temporary ones of rollouts (`holding.surge`)."""
+        return self.open().filter(ordinal__lt=FIRST_TEMPORARY)
+
     def for_listing(self) -> "SeatQuerySet":
         """Return seats with what a list shows of them."""
         return self.select_related("unit", "role", "body", "division")
@@ -395,6 +404,8 @@ class Seat(models.Model):
     stage = models.CharField(
         _("stage"), max_length=8, choices=SeatStage, default=SeatStage.STAFFED, db_default=SeatStage.STAFFED
     )
+    # A seat beyond the floor that is not needed: nobody holds it, and it is opened again under its next generation.
+    closed_at = models.DateTimeField(_("closed at"), null=True, blank=True)
 
     objects = ScopedManager.from_queryset(SeatQuerySet)()
 
@@ -416,6 +427,7 @@ class Seat(models.Model):
             models.Index(fields=["unit", "role", "ordinal"], name="seat_of_role"),
             models.Index(fields=["body"], name="seat_of_body", condition=Q(body__isnull=False)),
             models.Index(fields=["unit"], name="seat_external", condition=Q(external=True)),
+            models.Index(fields=["unit", "ordinal"], name="seat_closed", condition=Q(closed_at__isnull=False)),
         ]
 
     def __str__(self) -> str:

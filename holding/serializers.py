@@ -83,6 +83,7 @@ class UnitSerializer(serializers.Serializer[Row]):
                 "desired": "run",
                 "stage": "staffed",
                 "agent": "org.claytom.pricing.operator.op-0042-g3",
+                "closed_at": None,
             },
         )
     ]
@@ -102,11 +103,14 @@ class SeatSerializer(serializers.Serializer[Row]):
     generation = serializers.IntegerField(help_text="How many agents have held the seat, this one included.")
     desired = serializers.ChoiceField(choices=Seat.Desired.choices)
     stage = serializers.ChoiceField(choices=SeatStage.choices, help_text="Whether the seat has a holder.")
-    agent = serializers.CharField(help_text="Subject of the agent in office.")
+    agent = serializers.CharField(help_text="Subject of the agent in office; of a closed seat, of its last one.")
+    closed_at = serializers.DateTimeField(
+        allow_null=True, help_text="Since when a reserve seat is closed; it may be opened again."
+    )
 
     columns = (
         "id", "unit__slug", "role__slug", "body__slug", "division__key", "ordinal", "code", "name_es", "name_en",
-        "duty", "reports_to_id", "generation", "desired", "stage",
+        "duty", "reports_to_id", "generation", "desired", "stage", "closed_at",
     )  # fmt: skip
 
     def to_representation(self, row: Row) -> Row:
@@ -127,4 +131,5 @@ class SeatSerializer(serializers.Serializer[Row]):
             "desired": row["desired"],
             "stage": row["stage"],
             "agent": generator.agent_subject(unit=row["unit__slug"], group=role or body, agent=agent),
+            "closed_at": row["closed_at"],
         }

@@ -98,7 +98,7 @@ def vacant(*, division_ids: Iterable[int]) -> list[tuple[int, int]]:
 
 def _seats(division_ids: Iterable[int]) -> list[tuple[int, int, str]]:
     """Return (seat, generation, desired state) of the divisions' seats that hosts run, by seat."""
-    hosted = Seat.objects.filter(division_id__in=list(division_ids), external=False)
+    hosted = Seat.objects.open().filter(division_id__in=list(division_ids), external=False)
     seats = hosted.with_desired().order_by("pk")
     return list(seats.values_list("pk", "generation", "desired"))  # type: ignore[misc]  # is annotated
 

@@ -16,9 +16,8 @@ from audit import services as audit
 from holding import generator, transitions
 from holding.lifecycle import SeatStage, Stage
 from holding.manifests import publish_manifests
-from holding.models import Agent, BlueprintVersion, Incumbency, Seat, Suspension
+from holding.models import FIRST_TEMPORARY, Agent, BlueprintVersion, Incumbency, Seat, Suspension
 
-FIRST_ORDINAL: Final = 900_001
 CLOSING: Final = -(1 << 40)
 """Orders below this leave temporary seats vacant: they are of no command (above 0), and of no isolated agent."""
 
@@ -33,8 +32,8 @@ def create_seats(
     if not like:
         return []
     now, unit = timezone.now(), like[0].unit
-    used = Seat.objects.filter(unit=unit, ordinal__gte=FIRST_ORDINAL).aggregate(most=Max("ordinal"))["most"]
-    first = (used or FIRST_ORDINAL - 1) + 1
+    used = Seat.objects.filter(unit=unit, ordinal__gte=FIRST_TEMPORARY).aggregate(most=Max("ordinal"))["most"]
+    first = (used or FIRST_TEMPORARY - 1) + 1
     seats = Seat.objects.bulk_create([_beside(seat, first + place) for place, seat in enumerate(like)])
     agents = Agent.objects.bulk_create(
         [generator.make_agent(seat=seat, version=version, generation=1, at=now) for seat in seats]
@@ -60,7 +59,7 @@ def create_seats(
 
 
 def _beside(seat: Seat, ordinal: int) -> Seat:
-    number = ordinal - FIRST_ORDINAL + 1
+    number = ordinal - FIRST_TEMPORARY + 1
     made = Seat(
         unit=seat.unit,
         role=seat.role,

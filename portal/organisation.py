@@ -25,6 +25,7 @@ FIELD_SQL = """
       left join holding_role r on r.id = seat.role_id
       join replacement_seatstate s on s.seat_id = seat.id
       left join replacement_divisionstate d on d.division_id = seat.division_id
+     where seat.closed_at is null
      group by u.id, u.position
      order by u.position
 """
@@ -127,8 +128,13 @@ def bodies() -> list[Body]:
 def seats_under(kind: str, key: str) -> list[Seat] | None:
     """Return the seats under a body, a unit's head, or a seat (`reporting`), None when that does not exist."""
     closed = SurgeSeat.objects.exclude(closed_at=None).values("seat")  # of a rollout that is over: nobody is there
-    seats = Seat.objects.select_related("unit", "role", "body").annotate(reporting=Count("reports"))
-    seats = seats.exclude(pk__in=closed).order_by("ordinal")
+    seats = (
+        Seat.objects.open()
+        .exclude(pk__in=closed)
+        .select_related("unit", "role", "body")
+        .annotate(reporting=Count("reports", filter=Q(reports__closed_at=None)))
+        .order_by("ordinal")
+    )
     if kind == "body" and Body.objects.filter(slug=key).exists():
         return list(seats.filter(body__slug=key))
     if kind == "unit" and Unit.objects.filter(slug=key).exists():

@@ -12,6 +12,7 @@ from portal.escalations import counts
 from portal.kpis import NOW, Cell, Kpi, Spark, cells, holding_means, spark
 from subsidiaries.performance.models import KpiMinute, Means
 from subsidiaries.replacement.models import STALE_AFTER, Census, Incident, Replacement, UnitFloor
+from subsidiaries.replacement.planning import StaffingPlan
 
 HOUR = timedelta(hours=1)
 MINUTES = 60
@@ -27,11 +28,17 @@ class Quota:
     tier: str
     seats: int
     live: int
+    floor: int = 0  # of a body: its seats
+
+    @property
+    def quota(self) -> int:
+        """How many live agents there must be: reserve seats are not among them."""
+        return self.floor or self.seats
 
     @property
     def missing(self) -> int:
         """How many live agents the quota lacks."""
-        return self.seats - self.live
+        return max(0, self.quota - self.live)
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,8 +141,9 @@ def _quotas(unit: Unit, by_role: dict[str, tuple[int, int]]) -> list[Quota]:
     if unit.kind == Unit.Kind.CORPORATE:
         bodies = [division.body for division in _divisions(unit) if division.body]
         return [Quota(body.slug, body.name, "", *by_role.get(body.slug, (0, 0))) for body in bodies]
+    floors = dict(StaffingPlan.objects.filter(unit=unit).values_list("role_id", "floor"))
     return [
-        Quota(role.slug, role.name, role.tier, *by_role.get(role.slug, (0, 0)))
+        Quota(role.slug, role.name, role.tier, *by_role.get(role.slug, (0, 0)), floors.get(role.pk, role.count))
         for role in Role.objects.order_by("position")
     ]
 

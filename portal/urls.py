@@ -28,6 +28,7 @@ from portal.views import (
     rollouts,
     service_accounts,
     sign_in,
+    staffing,
     units,
 )
 
@@ -54,6 +55,13 @@ urlpatterns: list[URLPattern] = [
     path("org/field.bin", organisation.field, name="field"),
     path("org/under/<slug:kind>/<slug:key>/", organisation.children, name="children"),
     path("arp/", replacements.listing, name="replacements"),
+    path("staffing/", staffing.listing, name="staffing"),
+    path("staffing/<slug:slug>/", staffing.show, name="staffing-unit"),
+    path("staffing/<slug:slug>/change/", staffing.change, name="staffing-change"),
+    path("staffing/<slug:slug>/cap/", staffing.cap, name="staffing-cap"),
+    path("staffing/<slug:slug>/retire/", staffing.retire, name="staffing-retire"),
+    path("staffing/caps/<int:pk>/revoke/", staffing.revoke, name="revoke-cap"),
+    path("staffing/retirements/<int:pk>/<slug:verb>/", staffing.act, name="act-on-retirement"),
     path("activity/", activity.show, name="activity"),
     path("escalations/", escalations.listing, name="escalations"),
     path("escalations/<int:pk>/", escalations.show, name="escalation"),

@@ -64,6 +64,13 @@ ROUTES: Final[Mapping[str, Rule]] = {
     **dict.fromkeys(
         ("pause-rollout", "resume-rollout", "return-rollout", "abort-rollout"), _post("rollouts.manage")
     ),
+    "staffing": "units.view",
+    "staffing-unit": "units.view",
+    "staffing-change": _form("approvals.request"),  # the service asks for it in that unit
+    "staffing-cap": _form("approvals.request"),
+    "staffing-retire": _form("commands.issue"),
+    "revoke-cap": _post("commands.issue"),
+    "act-on-retirement": _post("commands.issue"),
     "enrol": "units.view",
     "offer-seat": _form("agents.enrol"),
     "enrolment": "units.view",
@@ -195,6 +202,18 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "command-api-halt": _post("commands.pause"),  # the service asks for what the command itself needs
     "command-api-proceed": _post("commands.pause"),
     "command-api-abort": _post("commands.pause"),
+    "staffing-api-list": {"GET": "units.view"},
+    "staffing-api-detail": {"GET": "units.view"},
+    "staffing-api-change": _post("approvals.request"),
+    "staffing-api-cap": _post("approvals.request"),
+    "staffing-api-retire": _post("commands.issue"),
+    "retirement-api-list": {"GET": "units.view"},
+    "retirement-api-detail": {"GET": "units.view"},
+    "retirement-api-pause": _post("commands.issue"),
+    "retirement-api-resume": _post("commands.issue"),
+    "retirement-api-abort": _post("commands.issue"),
+    "cap-api-list": {"GET": "units.view"},
+    "cap-api-revoke": _post("commands.issue"),
     "ledger-list": "ledger.view",
     "ledger-detail": "ledger.view",
     "binding-list": {"GET": "people.view", "POST": "bindings.grant"},
@@ -349,7 +368,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "replacement": (
                 "divisionstate", "seatstate", "census", "unitfloor", "monitor", "staffingrule", "replacement",
                 "incident", "fencedhost", "successor", "rollout", "rolloutunit", "rolloutseat", "surgeseat",
-                "crashrule",
+                "crashrule", "staffingplan", "capdelegation", "retirement", "retiree",
             ),
         }.items()
         for model in models

@@ -22,6 +22,7 @@ from iam.authority.models import Appointment, Delegation, Interest, Substitution
 from portal.agents import address
 from subsidiaries.enrolment.models import Enrolment
 from subsidiaries.escalations.models import Escalation
+from subsidiaries.replacement.planning import CapDelegation, Retirement
 from tests.access_rules import CLOSED, KEPT, LISTS, ROUTES, SEEN, Rule
 from tests.planted import Planted
 from tests.principals import OWN, UNITS
@@ -115,6 +116,28 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
             "return-rollout", "abort-rollout",
         ),
         lambda planted, slug: [{"pk": pk} for pk in planted[slug].unit.rollout_set.values_list("pk", flat=True)],
+    ),
+    **dict.fromkeys(
+        (
+            "staffing-unit", "staffing-change", "staffing-cap", "staffing-retire", "staffing-api-detail",
+            "staffing-api-change", "staffing-api-cap", "staffing-api-retire",
+        ),
+        lambda planted, slug: [] if planted[slug].parent else [{"slug": slug}],  # of subsidiaries alone
+    ),
+    **dict.fromkeys(
+        (
+            "retirement-api-detail", "retirement-api-pause", "retirement-api-resume", "retirement-api-abort",
+        ),
+        lambda planted, slug: [{"pk": one.pk} for one in Retirement.objects.filter(unit=planted[slug].unit)],
+    ),
+    "act-on-retirement": lambda planted, slug: [
+        {"pk": one.pk, "verb": verb}
+        for one in Retirement.objects.filter(unit=planted[slug].unit)
+        for verb in ("pause", "resume", "abort")
+    ],
+    **dict.fromkeys(
+        ("revoke-cap", "cap-api-revoke"),
+        lambda planted, slug: [{"pk": one.pk} for one in CapDelegation.objects.filter(unit=planted[slug].unit)],
     ),
     "access-person": lambda planted, slug: [{"username": one.username} for one in planted[slug].people],
     "access-revoke": lambda planted, slug: [{"binding": one.pk} for one in planted[slug].bindings],
@@ -250,7 +273,7 @@ ABSENT: Final[Mapping[str, Any]] = {
     "slug": "nowhere", "unit": "nowhere", "agent": "op-9999-g1", "kind": "seat", "key": str(NOBODY), "pk": NOBODY,
     "identity": "org.claytom.pricing.operator.op-9999-g1", "app_label": "holding", "content_type_id": NOBODY,
     "object_id": NOBODY, "username": "zq-nobody", "binding": NOBODY, "number": NOBODY, "item": NOBODY,
-    "review": NOBODY, "provider_id": "nowhere", "name": "nothing",
+    "verb": "pause", "review": NOBODY, "provider_id": "nowhere", "name": "nothing",
 }  # fmt: skip
 
 # Values of the parameters of queries, for a unit that was planted.

@@ -16,7 +16,7 @@ from django.utils import timezone
 from audit.models import LedgerEntry
 from bus import mailbox
 from bus.models import QuarantinedMessage, Suspect
-from holding.models import Agent, Division, Seat, StageChange, Suspension, Unit
+from holding.models import Agent, Division, Role, Seat, StageChange, Suspension, Unit
 from holding.scope import VIEW
 from holding.tests.factories import make_holding
 from iam.access.models import (
@@ -53,6 +53,7 @@ from subsidiaries.replacement.models import (
     UnitFloor,
 )
 from subsidiaries.replacement.observing import ensure_states
+from subsidiaries.replacement.planning import CapDelegation, Retiree, Retirement, StaffingPlan
 from subsidiaries.replacement.rollout_models import Rollout, RolloutSeat, RolloutUnit, SurgeSeat
 from tests.principals import UNITS
 
@@ -114,7 +115,8 @@ class Marked:
         slug, value = self.slug, self.value
         return (
             f"zqname-{slug}", f"zqdiv-{slug}", f"zqhost-{slug}", f"zqincident-{slug}", f"zqcause-{slug}",
-            f"zqorder-{slug}", f"zqrollout-{slug}", f"zqseat-{slug}", f"zqduty-{slug}",
+            f"zqorder-{slug}", f"zqrollout-{slug}", f"zqcap-{slug}", f"zqretire-{slug}", f"zqseat-{slug}",
+            f"zqduty-{slug}",
             f"zqsummary-{slug}", f"zqneeds-{slug}", f"zqcode-{slug}",
             *self._subjects, f"-7{self.number}00", f"{value:.4f}",
             f"{value:,.1f}", f"/s/{slug}/", f"/a/{slug}/", f'"{slug}"', f"unit:{slug}", f"?unit={slug}",
@@ -409,9 +411,28 @@ def _decide(marked: Marked, holder: User, clerk: User) -> None:
     authority.declare_interest(
         person=holder, kind=Interest.Kind.OTHER, counterparty=f"zqinterest-{slug}", actor="test"
     )
-    _waiting, rejected = (make_approval(marked, clerk, key=f"zqkey-{slug}-{number}") for number in range(2))
+    waiting, rejected = (make_approval(marked, clerk, key=f"zqkey-{slug}-{number}") for number in range(2))
     authority.decide(approval=rejected, person=holder, verdict=Decision.Verdict.REJECT, note=f"zqnote-{slug}")
     Allowance.objects.create(unit=unit, day=timezone.now().date(), extra=7000 + marked.number, approval=rejected)
+    _staff(marked, waiting)
+
+
+def _staff(marked: Marked, approval: Approval) -> None:
+    """Plant a delegated cap and a planned retirement, under the words of the unit alone; the parent has a plan."""
+    slug, unit, now = marked.slug, marked.unit, timezone.now()
+    seat, operator = marked.seats[0], Role.objects.get(slug="operator")
+    CapDelegation.objects.create(
+        unit=unit, cap=7000 + marked.number, starts_on=now.date(), reason=f"zqcap-{slug}", approval=approval
+    )
+    made = Retirement.objects.create(
+        unit=unit, role=operator, choice="named", detail=f"zqretire-{slug}", state="paused", actor="test",
+        reason=f"zqretire-{slug}", key=f"zqretire-{slug}", created_at=now, changed_at=now,
+    )  # fmt: skip
+    Retiree.objects.create(retirement=made, seat=seat, generation=seat.generation, place=0)
+    if marked.parent:
+        StaffingPlan.objects.create(
+            unit=unit, role=operator, floor=unit.floor, maximum=unit.floor, changed_at=now, changed_by="test"
+        )
 
 
 def make_approval(marked: Marked, requester: User, *, key: str) -> Approval:

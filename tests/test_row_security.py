@@ -17,6 +17,7 @@ from holding.models import Agent, Division, Seat, Unit
 from subsidiaries.escalations.models import Escalation
 from subsidiaries.performance.models import KPIS, KpiSample
 from subsidiaries.performance.services import maintain_partitions
+from subsidiaries.replacement.planning import Retirement
 from tests.access_rules import UNPROTECTED
 from tests.planted import Planted, plant
 from tests.principals import OTHER, OWN, UNITS
@@ -32,6 +33,7 @@ PROTECTED = {
     "authority_approval", "authority_level", "authority_decision", "bus_quarantinedmessage", "bus_suspect",
     "escalations_escalation", "escalations_step", "bus_directedmessage", "enrolment_enrolment",
     "holding_stagechange", "replacement_successor",
+    "replacement_staffingplan", "replacement_capdelegation", "replacement_retirement", "replacement_retiree",
 }  # fmt: skip
 SECURITY = """
     select c.relname, c.relrowsecurity and c.relforcerowsecurity
@@ -49,6 +51,7 @@ COLUMN = {  # the column with the unit's id; by a table beside in brackets
     "replacement_fencedhost": "(select d.unit_id from holding_division d where d.id = division_id)",
     "replacement_divisionstate": "(select d.unit_id from holding_division d where d.id = division_id)",
     "escalations_step": "(select e.unit_id from escalations_escalation e where e.id = escalation_id)",
+    "replacement_retiree": "(select r.unit_id from replacement_retirement r where r.id = retirement_id)",
     **dict.fromkeys(
         ("authority_level", "authority_decision"),
         "(select a.unit_id from authority_approval a where a.id = approval_id)",
@@ -58,7 +61,7 @@ COLUMN = {  # the column with the unit's id; by a table beside in brackets
 PLACE = {  # the column that says whose a row is, where that is not the unit
     "holding_incumbency": "seat_id", "replacement_divisionstate": "division_id", "authority_level": "approval_id",
     "authority_decision": "approval_id", "escalations_step": "escalation_id",
-    "replacement_fencedhost": "division_id",
+    "replacement_fencedhost": "division_id", "replacement_retiree": "retirement_id",
 }  # fmt: skip
 # What was asked for and decided stays as it is: triggers refuse a change before the policies are asked.
 KEPT = {"authority_approval", "authority_level", "authority_decision", "holding_stagechange"}
@@ -240,6 +243,7 @@ def test_rows_are_neither_moved_to_another_unit_nor_written_there(planted: Plant
     foreign = {
         "approval_id": planted[OTHER].approvals[0].pk,
         "escalation_id": Escalation.objects.filter(unit=planted[OTHER].unit).values_list("pk", flat=True)[0],
+        "retirement_id": Retirement.objects.filter(unit=planted[OTHER].unit).values_list("pk", flat=True)[0],
         "seat_id": seat.pk,
         "division_id": seat.division_id,
         "unit_id": seat.unit_id,

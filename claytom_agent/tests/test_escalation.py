@@ -90,6 +90,21 @@ def test_the_rule_of_the_organisation_names_the_superiors() -> None:
     assert superiors(found, 1) == superiors(found, 99) == superiors(found, "ceo") == []
 
 
+def test_seats_opened_later_have_the_superior_that_the_manifest_names_and_change_nobody_elses() -> None:
+    later = seats()
+    later[3]["ordinals"] += [[1501, 1501], [1506, 1506]]
+    manifest = {
+        "v": 1, "subsidiary": "pricing", "division": "1", "generation": 1, "seats": later,
+        "superiors": {"1501": 6, "1506": 7}, "settings": SETTINGS,
+    }  # fmt: skip
+    found = decode_manifest(KEY, json.dumps(manifest).encode())
+    assert superiors(found, 1501) == [("L3", COORDINATOR), ("L4", DIRECTOR)]
+    assert superiors(found, 1506)[0] == ("L3", f"{ROOT}.coordinator.co-0007-g1")
+    assert [superiors(found, ordinal)[0].address[-9:-3] for ordinal in (31, 35, 36, 40)] == [
+        "o-0006", "o-0006", "o-0007", "o-0007",
+    ]  # fmt: skip
+
+
 async def test_a_failed_agent_is_taken_by_its_coordinator_and_the_portal_is_told_once(
     portal: Bus, start_host: StartHost
 ) -> None:

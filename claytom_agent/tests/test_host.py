@@ -101,6 +101,33 @@ async def test_a_replacement_is_live_under_its_new_generation(portal: Bus, start
     assert host.divisions["pricing.1"].agents[31].generation == 2
 
 
+async def test_seats_beyond_the_first_ones_come_and_go_with_the_manifest(
+    portal: Bus, start_host: StartHost
+) -> None:
+    """A reserve is ordinary operators: their ordinals follow on those of the whole unit."""
+
+    def seats(*ordinals: tuple[int, int]) -> list[dict[str, Any]]:
+        return [
+            {"role": "director", "code": "di", "ordinals": [[1, 1]]},
+            {"role": "operator", "code": "op", "ordinals": [[31, 34], *ordinals]},
+        ]
+
+    await put_manifest(portal, "pricing.1", seats=seats((1501, 1501), (1506, 1506)))
+    host = await start_host()
+    presences = await Presences().follow(portal)
+    await wait_until(lambda: host.status()["live"] == 7)
+    assert (await ask(portal, "pricing.operator.op-1506-g1"))["state"] == "idle"
+    await put_manifest(portal, "pricing.1", 2, seats=seats((1501, 1501)))
+    await wait_until(lambda: presences.last.get("pricing.1", {}).get("observed_generation") == 2)
+    assert await ask(portal, "pricing.operator.op-1506-g1") == {"error": "404 no-such-agent"}
+    assert ["op-1506-g1", "retired"] in [entry[:2] for body in presences.all for entry in body["agents"]]
+    reopened = {"1506": 2}
+    await put_manifest(portal, "pricing.1", 3, seats=seats((1501, 1501), (1506, 1506)), generations=reopened)
+    await wait_until(lambda: presences.last.get("pricing.1", {}).get("observed_generation") == 3)
+    await wait_until(lambda: host.status()["live"] == 7)
+    assert (await ask(portal, "pricing.operator.op-1506-g2"))["state"] == "idle"
+
+
 async def test_two_hosts_share_the_divisions(portal: Bus, start_host: StartHost) -> None:
     for key in keys_of("pricing", "sales"):
         await put_manifest(portal, key)

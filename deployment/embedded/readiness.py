@@ -12,7 +12,7 @@ AGENTS = """
     select (select coalesce(sum(census.live), 0)
               from replacement_census census join replacement_divisionstate state using (division_id)
              where state.seen_at > coalesce(%s, '-infinity'::timestamptz))::int,
-           (select count(*) from holding_seat)::int
+           (select count(*) from holding_seat where closed_at is null)::int
 """
 
 

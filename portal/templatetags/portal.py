@@ -1,6 +1,7 @@
 """How the portal writes figures, times and states."""
 
 from datetime import datetime, timedelta
+from math import floor, log10
 from typing import Any
 
 from django import template
@@ -25,6 +26,7 @@ from subsidiaries.replacement.rollout_models import Rollout
 
 register = template.Library()
 NO_VALUE = "–"
+SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
 
 
 @register.filter
@@ -44,6 +46,20 @@ def percent(share: float | None, digits: int = 1) -> str:
     if value >= 100 > share * 100:
         value = 100 - 10**-digits
     return f"{number(value, 0 if value == 100 else digits)} %"
+
+
+@register.filter
+def chance(value: float | None) -> str:
+    """Return a probability: in per cent from a tenth of one on, `1.6 × 10⁻⁸` below that."""
+    if value is None:
+        return NO_VALUE
+    if value >= 0.001 or value == 0:
+        return percent(value)
+    power = floor(log10(value))
+    mantissa = round(value / 10**power, 1)
+    if mantissa >= 10:
+        mantissa, power = 1.0, power + 1
+    return f"{number(mantissa, 1)} × 10{str(power).translate(SUPERSCRIPTS)}"
 
 
 @register.filter

@@ -32,6 +32,14 @@ BELOW_BLUEPRINTS = (
     "release-blueprint",
 )  # fmt: skip
 BELOW_ROLLOUTS = ("rollout", "new-rollout", "pause-rollout", "resume-rollout", "return-rollout", "abort-rollout")
+BELOW_STAFFING = (
+    "staffing-unit",
+    "staffing-change",
+    "staffing-cap",
+    "staffing-retire",
+    "revoke-cap",
+    "act-on-retirement",
+)
 BELOW_APPROVALS = ("approval", "new-approval", "authority", "my-authority", "draft-matrix", "adopt-matrix")
 
 
@@ -95,6 +103,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         ("organisation", _("Organisation")),
         ("agents", _("Agents")),
         ("replacements", _("Replacements")),
+        ("staffing", _("Staffing")),
         ("escalations", _("Escalations")),
         ("commands", _("Commands")),
         ("blueprints", _("Blueprints")),
@@ -114,6 +123,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         **dict.fromkeys(BELOW_COMMANDS, "commands"),
         **dict.fromkeys(BELOW_BLUEPRINTS, "blueprints"),
         **dict.fromkeys(BELOW_ROLLOUTS, "rollouts"),
+        **dict.fromkeys(BELOW_STAFFING, "staffing"),
         **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),
         **dict.fromkeys(BELOW_ACCESS, "access"),
         **dict.fromkeys(BELOW_APPROVALS, "approvals"),

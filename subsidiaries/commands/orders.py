@@ -168,7 +168,7 @@ def reach(order: Order) -> list[Reach]:
 
 
 def _seats(order: Order) -> QuerySet[Seat]:
-    seats = Seat.objects.order_by()
+    seats = Seat.objects.open().order_by()
     if order.seat is not None:
         return seats.filter(pk=order.seat.pk)
     if order.host:

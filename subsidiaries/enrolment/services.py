@@ -80,6 +80,11 @@ def enrol(*, by: User, seat: Seat, reason: str, minutes: int = DEFAULT_MINUTES) 
 def _require_free(seat: Seat) -> None:
     if seat.body_id is not None:
         raise RefusedError(_("Seats of the parent company are not given to external agents."))
+    if seat.closed_at is not None:
+        raise RefusedError(
+            _("%(seat)s is closed: choose a seat of the establishment, or let the reserve be raised first.")
+            % {"seat": seat.code}
+        )
     if seat.external:
         raise RefusedError(
             _("%(seat)s is held by an external agent already: withdraw that one first, or choose another seat.")

@@ -3,7 +3,7 @@
 from django.contrib import admin
 from django.utils.translation import gettext_lazy as _
 
-from subsidiaries.replacement import models, rollout_models
+from subsidiaries.replacement import models, planning, rollout_models
 
 CODE_HELP = _("Beginning of a seat's code, such as op-0042.")
 
@@ -190,3 +190,48 @@ class CrashRuleAdmin(admin.ModelAdmin):
 
     permission = "units.view"
     list_display = ("id", "window_s", "least", "share")
+
+
+@admin.register(planning.StaffingPlan)
+class StaffingPlanAdmin(admin.ModelAdmin):
+    """Floor, reserve and maximum of each role."""
+
+    permission = "units.view"
+    list_display = ("unit", "role", "floor", "reserve", "maximum", "changed_at", "changed_by")
+    list_filter = ("unit", "role")
+    list_select_related = ("unit", "role")
+    ordering = ("unit_id", "role_id")
+
+
+@admin.register(planning.CapDelegation)
+class CapDelegationAdmin(admin.ModelAdmin):
+    """Caps that people delegated to ARP."""
+
+    permission = "units.view"
+    list_display = ("unit", "cap", "starts_on", "ends_on", "revoked_at", "reason")
+    list_filter = ("unit", ("revoked_at", admin.EmptyFieldListFilter))
+    list_select_related = ("unit",)
+    ordering = ("-id",)
+
+
+@admin.register(planning.Retirement)
+class RetirementAdmin(admin.ModelAdmin):
+    """Planned retirements, the newest first."""
+
+    permission = "units.view"
+    list_display = ("id", "unit", "role", "choice", "detail", "surge", "state", "actor", "created_at")
+    list_filter = ("unit", "state")
+    list_select_related = ("unit", "role")
+    ordering = ("-id",)
+
+
+@admin.register(planning.Retiree)
+class RetireeAdmin(admin.ModelAdmin):
+    """The seats of planned retirements."""
+
+    permission = "units.view"
+    list_display = ("retirement", "place", "seat", "generation", "begun_at", "done_at", "moved_on")
+    list_select_related = ("retirement", "seat__unit")
+    search_fields = ("seat__code__startswith",)
+    search_help_text = CODE_HELP
+    ordering = ("-retirement_id", "place")

@@ -10,7 +10,8 @@ from datetime import date
 from decimal import Decimal
 from typing import Any
 
-from django.db.models import Sum
+from django.db.models import Count, Sum
+from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from audit import services as audit
@@ -19,11 +20,44 @@ from holding.models import Unit
 from iam.authority import services as authority
 from iam.authority.models import Approval, Matter
 from subsidiaries.replacement.incidents import ACTOR
-from subsidiaries.replacement.models import Allowance
+from subsidiaries.replacement.models import Allowance, Replacement, StaffingRule
+from subsidiaries.replacement.planning import CapDelegation
 
 log = logging.getLogger(__name__)
 MATTER = "arp-daily-cap"
 ACTION = "arp.raise-cap"
+
+
+def cap_of(unit: Unit, rule: StaffingRule) -> int:
+    """Return how many replacements of the unit ARP may decide by itself on this business day.
+
+    That is what people delegated to it; where they did not, the rule's multiple of the unit's floor.
+    """
+    delegated = CapDelegation.objects.in_force(clock.today().date()).filter(unit=unit).first()
+    return delegated.cap if delegated else usual_cap(unit, rule)
+
+
+def usual_cap(unit: Unit, rule: StaffingRule) -> int:
+    """Return the cap of the staffing rule for the unit."""
+    return int(rule.daily_cap * unit.floor)
+
+
+def left_today(unit: Unit, rule: StaffingRule) -> int:
+    """Return how many more replacements of the unit may be decided today, with those allowed beyond the cap."""
+    return max(0, cap_of(unit, rule) + allowed_beyond_cap(unit) - used_today(unit).get(unit.pk, 0))
+
+
+def used_today(*units: Unit) -> dict[int, int]:
+    """Return how many agents of each unit (of all, if none is named) were replaced since the business day began.
+
+    Who was promoted is not counted: that seat was given up for the one that was lost; nor is a rollout, no loss.
+    """
+    began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
+    uncounted = [Replacement.Reason.PROMOTION, Replacement.Reason.ROLLOUT]
+    rows = Replacement.objects.filter(decided_at__gte=began).exclude(reason__in=uncounted)
+    if units:
+        rows = rows.filter(unit__in=units)
+    return dict(rows.values_list("unit_id").annotate(Count("pk")).order_by())
 
 
 def allowed_beyond_cap(unit: Unit) -> int:

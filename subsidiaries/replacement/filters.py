@@ -8,6 +8,7 @@ from holding.lifecycle import ENDED, Stage
 from holding.models import Agent, Role, Unit
 from holding.services import role_choices
 from subsidiaries.replacement.models import FencedHost, Replacement
+from subsidiaries.replacement.planning import CapDelegation, Retirement
 from subsidiaries.replacement.shown import SHOWN_STATES, in_shown_state
 
 SUBJECT_START = "org."
@@ -95,4 +96,25 @@ class FencedHostFilter(filters.FilterSet):  # type: ignore[misc]
 
     class Meta:
         model = FencedHost
+        fields: list[str] = []
+
+
+class RetirementFilter(filters.FilterSet):  # type: ignore[misc]
+    """Planned retirements by unit and state."""
+
+    unit = filters.ModelChoiceFilter(queryset=Unit.objects.all(), to_field_name="slug", help_text="Slug of a unit.")
+    state = filters.ChoiceFilter(choices=Retirement.State.choices, help_text="How it stands.")
+
+    class Meta:
+        model = Retirement
+        fields: list[str] = []
+
+
+class CapDelegationFilter(filters.FilterSet):  # type: ignore[misc]
+    """Delegated caps by unit."""
+
+    unit = filters.ModelChoiceFilter(queryset=Unit.objects.all(), to_field_name="slug", help_text="Slug of a unit.")
+
+    class Meta:
+        model = CapDelegation
         fields: list[str] = []

@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from holding.models import Agent, Division, Seat, Unit
 from holding.scope import ScopedManager
 from iam.authority.models import Approval
-from subsidiaries.replacement import rollout_models  # noqa: F401  # Django finds the models of the app from here
+from subsidiaries.replacement import planning, rollout_models  # noqa: F401 - Django finds their tables from here
 
 LIVE_STATES = ("idle", "busy", "paused")
 STALE_AFTER = timedelta(seconds=15)  # three presence intervals (agents.md, ARP cooperation)
@@ -252,6 +252,7 @@ class Replacement(models.Model):
         PROMOTION = "promotion", _("promoted to a higher seat")
         ROLLOUT = "rollout", _("another blueprint version is rolled out")
         REVOKED = "revoked", _("its blueprint version was revoked")
+        PLANNED = "planned", _("planned retirement")
 
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="replacements")

@@ -30,6 +30,21 @@ DIVISION_FIELDS = (
     "host", "epoch", "seen_at", "full_at", "reported_at", "observed_generation", "report_asked_at", "running",
     "paused", "refused_generation", "refusal",
 )  # fmt: skip
+COUNT_SEATS = """
+    insert into replacement_census (division_id, unit_id, role, seats, live)
+    select division_id, unit_id, role, count(*), 0 from replacement_seatstate {where} group by 1, 2, 3
+    on conflict (division_id, role) do update set seats = excluded.seats,
+        live = least(replacement_census.live, excluded.seats)
+    where replacement_census.seats <> excluded.seats
+"""
+# The plain holding: no reserve; operators may grow by a tenth, for a reserve and for planned retirements.
+FIRST_PLANS = """
+    insert into replacement_staffingplan (unit_id, role_id, floor, reserve, maximum, changed_at, changed_by, reason)
+    select u.id, r.id, r.count, 0, case when r.tier = 'L1' then ceil(r.count * 1.1) else r.count end, now(),
+           %(actor)s, ''
+      from holding_unit u cross join holding_role r
+     where u.kind = 'subsidiary' and r.count > 0 on conflict do nothing
+"""
 _observers: list[Callable[[datetime], object]] = []
 
 
@@ -115,20 +130,14 @@ def ensure_states() -> int:
             from holding_seat seat
             left join holding_role role on role.id = seat.role_id
             left join holding_body body on body.id = seat.body_id
-            where not exists (select from replacement_surgeseat surge
+            where seat.closed_at is null
+              and not exists (select from replacement_surgeseat surge
                                where surge.seat_id = seat.id and surge.closed_at is not null)
             order by seat.id on conflict do nothing
             """
         )
         created: int = cursor.rowcount
-        cursor.execute(
-            """
-            insert into replacement_census (division_id, unit_id, role, seats, live)
-            select division_id, unit_id, role, count(*), 0 from replacement_seatstate group by 1, 2, 3
-            on conflict (division_id, role) do update set seats = excluded.seats
-            where replacement_census.seats <> excluded.seats
-            """
-        )
+        cursor.execute(COUNT_SEATS.format(where=""))
         cursor.execute(
             "insert into replacement_unitfloor (unit_id, seconds_below) select id, 0 from holding_unit"
             " on conflict do nothing"
@@ -144,6 +153,7 @@ def ensure_states() -> int:
             "insert into replacement_crashrule (id, window_s, least, share) values (1, 300, 5, 0.20)"
             " on conflict do nothing"
         )
+        cursor.execute(FIRST_PLANS, {"actor": "portal/arp"})
     return created
 
 
@@ -375,6 +385,46 @@ def note_vacated(*, seat_ids: Iterable[int]) -> None:
     SeatState.objects.filter(pk__in=ids).update(
         state=SeatState.State.RETIRED, generation=0, since=timezone.now(), missed=0
     )
+    recount(division_ids=divisions)
+
+
+def note_opened(*, seats: Mapping[int, int]) -> None:
+    """Begin to observe seats that were opened, whose agents are to be heard of; `seats` are their generations."""
+    rows = list(Seat.objects.filter(pk__in=seats).select_related("role").order_by("pk"))
+    divisions = sorted({row.division_id for row in rows})
+    lock_divisions(division_ids=divisions)
+    now = timezone.now()
+    SeatState.objects.bulk_create(
+        [
+            SeatState(
+                seat=row,
+                unit_id=row.unit_id,
+                division_id=row.division_id,
+                role=row.role.slug if row.role else "",
+                generation=seats[row.pk],
+                state=SeatState.State.STARTING,
+                since=now,
+            )
+            for row in rows
+        ],
+        batch_size=2000,
+        ignore_conflicts=True,
+    )
+    _count_seats(divisions)
+
+
+def note_closed(*, seat_ids: Iterable[int]) -> None:
+    """Observe seats no longer that were closed: they count neither as seats nor as losses."""
+    ids = sorted(seat_ids)
+    divisions = sorted(set(SeatState.objects.filter(pk__in=ids).values_list("division_id", flat=True)))
+    lock_divisions(division_ids=divisions)
+    SeatState.objects.filter(pk__in=ids).delete()
+    _count_seats(divisions)
+
+
+def _count_seats(divisions: Sequence[int]) -> None:
+    with connection.cursor() as cursor:
+        cursor.execute(COUNT_SEATS.format(where="where division_id = any(%s)"), [list(divisions)])
     recount(division_ids=divisions)
 
 

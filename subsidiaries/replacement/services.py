@@ -18,7 +18,6 @@ from bus import fencing, mailbox
 from bus import services as bus
 from bus.fencing import Fenced
 from bus.leases import BOOK, Claim, Standing
-from holding import clock
 from holding import services as holding
 from holding.lifecycle import Stage
 from holding.models import Agent, BlueprintVersion, Seat, Unit
@@ -77,6 +76,12 @@ class Cycle:
     deferred: int = 0
     silent: float = 0.0
     skipped: str = ""
+    floor: int = 0
+
+    @property
+    def below(self) -> int:
+        """How many live agents the unit is short of its floor, without seats that are vacant on purpose."""
+        return max(0, min(self.floor, self.seats - self.vacant) - self.live)
 
     @property
     def deficit(self) -> int:
@@ -128,9 +133,11 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     if settled:
         incidents.note_incidents(row, divisions, heard, silent, rule, now)
         incidents.note_external(row, len(silent_alone))
-    incidents.note_floor(row, live + vacant, now, settled=settled)
+    # A seat that is vacant on purpose lowers what must be live, once the reserve is used up.
+    spared = max(0, min(vacant, row.floor - seats + vacant))
+    incidents.note_floor(row, live + spared, now, settled=settled)
     skipped = "" if since else "no presence is being received"
-    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped)
+    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped, row.floor)
 
 
 def _cases(heard: Sequence[DivisionState]) -> list[Case]:
@@ -210,8 +217,7 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     elif silent > rule.slow_above:
         per_cycle = rule.missing_per_cycle_slow
     wanted = failed + missing[:per_cycle]
-    cap = int(rule.daily_cap * unit.floor) + caps.allowed_beyond_cap(unit) if wanted else 0
-    left = max(0, cap - _replaced_today(unit)) if wanted else 0
+    left = caps.left_today(unit, rule) if wanted else 0
     allowed = wanted[:left]
     if waiting := len(wanted) - len(allowed):
         incidents.open_incident(unit=unit, kind=Incident.Kind.CAP, detail=f"{waiting} wait", deficit=waiting)
@@ -219,16 +225,6 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
     else:
         incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
     return allowed, len(named) - len(allowed)
-
-
-def _replaced_today(unit: Unit) -> int:
-    """Return how many of the unit's agents were lost and replaced since the business day began.
-
-    Who was promoted is not counted: that seat was given up for the one that was lost; nor is a rollout, no loss.
-    """
-    began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
-    made = Replacement.objects.filter(unit=unit, decided_at__gte=began)
-    return made.exclude(reason__in=[Replacement.Reason.PROMOTION, Replacement.Reason.ROLLOUT]).count()
 
 
 @transaction.atomic
@@ -257,6 +253,7 @@ def replace(
         seats=[(case.seat_id, case.generation) for case in by_seat.values()],
         actor=actor,
         reason="arp: " + ", ".join(sorted({str(case.reason.value) for case in cases})),
+        leaving=Stage.RETIRED if {case.reason for case in cases} == {Replacement.Reason.PLANNED} else Stage.REPLACED,
         terms={step.seat_id: _terms(step, by_seat[step.seat_id]) for step in steps.values()},
         versions=versions,
     )

@@ -5,7 +5,7 @@ import logging
 from celery import shared_task
 
 from holding.models import Unit
-from subsidiaries.replacement import services
+from subsidiaries.replacement import cycle
 
 log = logging.getLogger(__name__)
 
@@ -20,6 +20,9 @@ def arp_tick() -> None:
 @shared_task
 def arp_ensure(unit: str) -> None:
     """Run one ARP cycle of a unit."""
-    cycle = services.ensure(unit=unit)
-    if cycle.replaced or cycle.deferred:
-        log.info("%s: %s replaced, %s wait, %s live", unit, cycle.replaced, cycle.deferred, cycle.live)
+    turn = cycle.run(unit=unit)
+    found, kept = turn.cycle, turn.kept
+    if found.replaced or found.deferred:
+        log.info("%s: %s replaced, %s wait, %s live", unit, found.replaced, found.deferred, found.live)
+    if kept.opened or kept.closed or turn.retired:
+        log.info("%s: %s opened, %s closed, %s retired", unit, len(kept.opened), len(kept.closed), turn.retired)

@@ -76,6 +76,13 @@ LIMITS: dict[str, list[tuple[Decimal | None, str]]] = {
         (Decimal(3_000), "group-caio"),
         (None, "group-ceo"),
     ],
+    "staffing-plan": [
+        (Decimal(10), "agent-envelope"),
+        (Decimal(50), "subsidiary-director"),
+        (Decimal(150), "subsidiary-ceo"),
+        (Decimal(1_500), "group-caio"),
+        (None, "group-ceo"),
+    ],
     "chaos": [(Decimal(1), "subsidiary-director"), (Decimal(2), "subsidiary-ceo"), (None, "group-cro")],
     "data-export": [
         (Decimal(1_000), "agent-envelope"),

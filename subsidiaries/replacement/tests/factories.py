@@ -36,7 +36,8 @@ def make_report(
 ) -> Presence:
     """Return a presence report of a division: every agent idle, but for `states`; `without` are left out."""
     states = states or {}
-    seats = Seat.objects.filter(division__key=division).values_list("code", "generation").order_by("ordinal")
+    open_ones = Seat.objects.open().filter(division__key=division)
+    seats = open_ones.values_list("code", "generation").order_by("ordinal")
     agents = [
         (f"{code}-g{generation}", states.get(code, "idle"), 0, 10)
         for code, generation in seats
