@@ -19,7 +19,7 @@ from claytom_agent.escalation import superiors
 from claytom_agent.manifest import decode_manifest, expand
 from holding import establishment
 from holding import services as holding
-from holding.models import Agent, Incumbency, Role, Seat, Unit
+from holding.models import Agent, Division, Incumbency, Role, Seat, Unit
 from holding.tests.factories import SMALL, make_data, make_holding
 from iam.access.rights import NotHeldError, RefusedError
 from iam.access.tests.factories import make_binding
@@ -30,7 +30,7 @@ from subsidiaries.replacement import cycle, observing, outlook, reserve, service
 from subsidiaries.replacement.models import Census, Incident, Monitor, Replacement, SeatState, UnitFloor
 from subsidiaries.replacement.planning import StaffingPlan
 from subsidiaries.replacement.staffing import Change
-from subsidiaries.replacement.tests.factories import bring_to_life, report, silence
+from subsidiaries.replacement.tests.factories import bring_to_life, give_lease, make_report, report, silence
 
 EXTRA = ("op-0036", "op-0037", "op-0038", "op-0039", "op-0040")
 pytestmark = pytest.mark.django_db
@@ -215,9 +215,11 @@ def test_presence_knows_of_a_seat_that_was_opened_meanwhile(pricing: Unit) -> No
     roster = observing.Roster()
     assert roster.find("pricing.1") is not None
     ask(pricing, reserve=1)
-    roster.refresh()
-    roster.find("pricing.1")
-    assert "op-0036" in roster.seats["pricing.1"]
+    generation = Division.objects.get(key="pricing.1").manifest_generation
+    told = make_report("pricing.1", observed_generation=generation)
+    give_lease("pricing.1", told.epoch)
+    observing.observe(reports=[told], roster=roster)
+    assert SeatState.objects.get(seat__code="op-0036").state == "idle"
 
 
 def test_a_lower_reserve_closes_the_youngest_and_deletes_nothing(pricing: Unit) -> None:
