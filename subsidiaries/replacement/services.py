@@ -253,7 +253,7 @@ def replace(
         seats=[(case.seat_id, case.generation) for case in by_seat.values()],
         actor=actor,
         reason="arp: " + ", ".join(sorted({str(case.reason.value) for case in cases})),
-        leaving=Stage.RETIRED if {case.reason for case in cases} == {Replacement.Reason.PLANNED} else Stage.REPLACED,
+        leaving=Stage.RETIRED if _is_planned(cases) else Stage.REPLACED,
         terms={step.seat_id: _terms(step, by_seat[step.seat_id]) for step in steps.values()},
         versions=versions,
     )
@@ -281,6 +281,10 @@ def replace(
         ]
     )
     return sum(item.seat.pk not in steps or not steps[item.seat.pk].leads_to for item in appointments)
+
+
+def _is_planned(cases: Sequence[Case]) -> bool:
+    return all(case.reason == Replacement.Reason.PLANNED for case in cases)
 
 
 def _terms(step: succession.Step, case: Case) -> holding.Terms:
