@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from audit import services as audit
@@ -195,7 +196,9 @@ def appoint(
     now = timezone.now()
     ids = [seat.pk for seat in moving]
     Agent.objects.filter(pk__in=[agent.pk for agent in old.values()]).update(retired_at=now)
-    Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(ended_at=now)
+    Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(
+        ended_at=Greatest("started_at", Value(now))  # the clock may have been set back
+    )
     Seat.objects.filter(pk__in=ids).update(generation=F("generation") + 1)
     blueprints = loading.newest_blueprints()
     created = Agent.objects.bulk_create([_successor(seat, blueprints, at=now) for seat in moving], batch_size=2000)

@@ -6,6 +6,8 @@ Everything here runs in the caller's transaction and returns the manifest genera
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
+from django.db.models import Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from holding.manifests import publish_manifests
@@ -73,7 +75,9 @@ def vacate(*, division_ids: Iterable[int], at: datetime) -> list[int]:
     leaving = Agent.objects.in_office().filter(seat_id__in=wanted).order_by("seat_id")
     seats = list(leaving.select_for_update(of=("self",)).values_list("seat_id", flat=True))
     Agent.objects.in_office().filter(seat_id__in=seats).update(retired_at=at)
-    Incumbency.objects.filter(seat_id__in=seats, ended_at=None).update(ended_at=at)
+    Incumbency.objects.filter(seat_id__in=seats, ended_at=None).update(
+        ended_at=Greatest("started_at", Value(at))  # the clock may have been set back
+    )
     return seats
 
 
