@@ -5,26 +5,28 @@ costs one cycle. Idempotent: a replacement is unique per (seat, generation). One
 (advisory lock), so two beats or two workers decide once.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import connection, transaction
-from django.db.models import F, Sum
+from django.db.models import F
 from django.utils import timezone
 
 from bus import fencing, mailbox
 from bus import services as bus
 from bus.fencing import Fenced
 from bus.leases import BOOK, Claim, Standing
-from holding import clock
 from holding import services as holding
 from holding.models import Agent, Seat, Unit
-from subsidiaries.replacement import caps, incidents, observing, singles
+from subsidiaries.replacement import brakes, caps, cases, findings, incidents, observing, pacing, singles
+from subsidiaries.replacement.cases import Case
+from subsidiaries.replacement.findings import Findings
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
     DivisionState,
+    DoubleHolder,
     Incident,
     Replacement,
     SeatState,
@@ -35,11 +37,14 @@ ensure_states = observing.ensure_states
 after_reports = observing.after_reports
 note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
 note_singles, note_silent = observing.note_singles, observing.note_silent
+register_cases, version_in_trouble = cases.register_cases, pacing.version_in_trouble
 ACTOR = incidents.ACTOR
 LOCK_SPACE = 0x61727000  # "arp\0": with the unit's id, one cycle per unit
-MISSED_TWICE = 2
 HINT_AFTER = timedelta(seconds=20)
 REPORT_AGAIN = timedelta(seconds=10)
+DOUBLE_SHOWN = timedelta(minutes=2)  # two full reports: so long a seat with two holders keeps its incident open
+MOST_NAMED = 5
+CYCLE = timedelta(seconds=9)  # a little less than the beat's ten seconds: two beats replace no more than one
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,21 +59,12 @@ class Cycle:
     deferred: int = 0
     silent: float = 0.0
     skipped: str = ""
+    slow: int = 0  # of the deferred, those that wait for the batch before them to become live
 
     @property
     def deficit(self) -> int:
         """How many agents are missing."""
         return self.seats - self.live - self.vacant
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A seat to be replaced: why, and since when it has been amiss."""
-
-    seat_id: int
-    generation: int
-    reason: Replacement.Reason
-    detected_at: datetime
 
 
 @transaction.atomic
@@ -86,77 +82,85 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     now = timezone.now()
     rule = StaffingRule.objects.get()
     since = observing.watching_since()
+    observing.set_right(division_ids=row.division_set.values_list("pk", flat=True), now=now)
     divisions = list(DivisionState.objects.filter(division__unit=row).select_related("division"))
     heard = [state for state in divisions if state.seen_at and state.seen_at > now - STALE_AFTER]
-    cases = _cases(heard)
+    found = findings.look(heard, rule, now)
     settled = since is not None and since < now - timedelta(seconds=rule.relocation_s)
-    silent = _silent_share(row, divisions, heard, rule, now) if settled else 0.0
-    allowed, deferred = _within_limits(row, cases, silent, rule)
+    silent, lost, moving = findings.silence(row, divisions, found.missing, rule, now) if settled else (0.0, [], 0)
+    per_cycle, braked = brakes.brake(row, silent, rule, settled=settled)
+    pacing.note_proven(row, now)
+    if not found.cases and braked is None and not silent:
+        found.cases = cases.quality_cases(row, rule, now)
+    allowed, deferred, slow = _within_limits(row, found.cases, per_cycle, rule)
     done = replace(unit=row, cases=allowed, actor=actor)
-    _ask_reports(row, heard, now)
+    _ask_reports(row, heard, found.look_again, now)
     _hint_laggards(heard, now)
     silent_alone = singles.door().silent(row.pk, now)
     observing.note_silent(seat_ids=silent_alone, now=now)
     seats, live = Census.objects.by_unit(now).get(row.pk, (0, 0))
     vacant = observing.vacant_seats(division_ids=[state.division_id for state in divisions])
     if settled:
-        incidents.note_incidents(row, divisions, heard, silent, rule, now)
         incidents.note_external(row, len(silent_alone))
-    incidents.note_floor(row, live + vacant, now, settled=settled)
+        _note_silence(row, lost, braked, silent)
+    _note_troubles(row, found, rule, timezone.now())  # what was decided meanwhile is told of at once
+    explained = row.floor if braked is not None else moving
+    incidents.note_floor(row, live + vacant, now, settled=settled, explained=explained)
     skipped = "" if since else "no presence is being received"
-    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped)
+    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped, slow)
 
 
-def _cases(heard: Sequence[DivisionState]) -> list[Case]:
-    """Return the seats to replace in divisions that a live host reports on: reported failed, or missed twice."""
-    amiss = (
-        SeatState.objects.filter(division_id__in=[state.division_id for state in heard])
-        .exclude(state__in=["idle", "busy", "paused", "retired"])
-        .exclude(seat__external=True)
-        .values_list("seat_id", "generation", "state", "missed", "since")
-        .order_by("seat_id")
+def _note_silence(unit: Unit, lost: Sequence[DivisionState], braked: Incident | None, silent: float) -> None:
+    """Open or close the incident of divisions that no host takes; while a brake's is open, that says it already."""
+    if braked is not None and lost:
+        return
+    names = ", ".join(sorted(state.division.key for state in lost))
+    if not lost:
+        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAPACITY])
+        return
+    incidents.open_incident(
+        unit=unit, kind=Incident.Kind.CAPACITY, detail=f"no host for {names}", deficit=round(silent * unit.floor)
     )
-    now = timezone.now()
-    cases = []
-    for seat, generation, state, missed, since in amiss:
-        if state == SeatState.State.FAILED:
-            cases.append(Case(seat, generation, Replacement.Reason.FAILED, since or now))
-        elif missed >= MISSED_TWICE:
-            cases.append(Case(seat, generation, Replacement.Reason.MISSING, since or now))
-    return cases
 
 
-def _silent_share(
-    unit: Unit,
-    divisions: Sequence[DivisionState],
-    heard: Sequence[DivisionState],
-    rule: StaffingRule,
-    now: datetime,
-) -> float:
-    """Return the share of the unit's seats whose division has been silent for longer than a relocation takes."""
-    limit = now - timedelta(seconds=rule.relocation_s)
-    silent = [state.division_id for state in divisions if state.seen_at is None or state.seen_at < limit]
-    if not silent:
-        return 0.0
-    seats = dict(Census.objects.filter(unit=unit).values_list("division_id").annotate(Sum("seats")).order_by())
-    lost: int = sum(seats.get(division, 0) for division in silent)
-    return lost / max(1, sum(seats.values()))
+def _note_troubles(unit: Unit, found: Findings, rule: StaffingRule, now: datetime) -> None:
+    """Open and close the incidents of what the controller met: hosts that lag, versions that crash, two holders."""
+    stalled = ", ".join(sorted(found.stalled))
+    versions = ", ".join(pacing.troubled(unit, now, rule))
+    doubles = DoubleHolder.objects.filter(unit=unit, last_at__range=(now - DOUBLE_SHOWN, now)).select_related(
+        "seat"
+    )
+    names = [f"{row.seat.code} g{row.generation} g{row.other}" for row in doubles[:MOST_NAMED]]
+    told = {
+        Incident.Kind.STALLED: (f"{found.late} new agents are not taken up by the hosts of {stalled}", found.late),
+        Incident.Kind.CRASH_LOOP: (f"new agents of {versions} do not last", 1) if versions else ("", 0),
+        Incident.Kind.DUPLICATE: (", ".join(names), len(names)),
+    }
+    for kind, (text, deficit) in told.items():
+        if deficit:
+            incidents.open_incident(unit=unit, kind=kind, detail=text, deficit=deficit)
+    over = [kind for kind, (_text, deficit) in told.items() if not deficit]
+    incidents.close_incidents(unit=unit, kinds=over)
 
 
-def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: StaffingRule) -> tuple[list[Case], int]:
-    """Return the cases that may be decided now, and how many have to wait.
+def _within_limits(
+    unit: Unit, found: Sequence[Case], per_cycle: int, rule: StaffingRule
+) -> tuple[list[Case], int, int]:
+    """Return the cases that may be decided now, how many have to wait, and how many of them for slow start.
 
     What a live host reports failed is replaced up to the day's cap, beyond which people are asked; what merely
-    went missing only as fast as the brake on silence allows, since silence may be ours.
+    went missing or did not become live only `per_cycle`, as the brake on silence allows, since silence may be ours.
     """
-    failed = [case for case in cases if case.reason == Replacement.Reason.FAILED]
-    missing = [case for case in cases if case.reason == Replacement.Reason.MISSING]
-    per_cycle = rule.missing_per_cycle
-    if silent > rule.stop_above:
-        per_cycle = 0
-    elif silent > rule.slow_above:
-        per_cycle = rule.missing_per_cycle_slow
-    wanted = failed + missing[:per_cycle]
+    if not found:
+        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
+        return [], 0, 0
+    now = timezone.now()
+    lately = 0
+    if any(case.reason in pacing.UNSEEN for case in found):
+        recent = Replacement.objects.filter(unit=unit, decided_at__gt=now - CYCLE, decided_at__lte=now)
+        lately = recent.filter(reason__in=pacing.UNSEEN).count()
+    paced = pacing.pace(unit, found, rule, now, unseen=max(0, per_cycle - lately))
+    wanted = paced.due
     cap = int(rule.daily_cap * unit.floor) + caps.allowed_beyond_cap(unit) if wanted else 0
     left = max(0, cap - _replaced_today(unit)) if wanted else 0
     allowed = wanted[:left]
@@ -165,13 +169,12 @@ def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: Staff
         caps.ask_for_more(unit=unit, extra=waiting)
     else:
         incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
-    return allowed, len(cases) - len(allowed)
+    return allowed, len(found) - len(allowed), paced.slow
 
 
 def _replaced_today(unit: Unit) -> int:
     """Return how many of the unit's agents were replaced since the business day began."""
-    began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
-    return Replacement.objects.filter(unit=unit, decided_at__gte=began).count()
+    return Replacement.objects.filter(unit=unit, decided_at__gte=cases.day_began()).count()
 
 
 @transaction.atomic
@@ -193,6 +196,9 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
         return 0
     observing.lock_divisions(division_ids={item.seat.division_id for item in appointments})
     now = timezone.now()
+    before = {item.seat.pk: by_seat[item.seat.pk].generation for item in appointments}
+    pacing.note_decided(unit, before, StaffingRule.objects.get(), now)
+    told = DivisionState.objects.in_bulk({item.seat.division_id for item in appointments})
     Replacement.objects.bulk_create(
         [
             Replacement(
@@ -202,8 +208,12 @@ def replace(*, unit: Unit, cases: Sequence[Case], actor: str) -> int:
                 old_agent=item.replaced,
                 new_agent=item.new,
                 reason=by_seat[item.seat.pk].reason,
-                detected_at=by_seat[item.seat.pk].detected_at,
+                detail=by_seat[item.seat.pk].detail,
+                detected_at=min(by_seat[item.seat.pk].detected_at, now),
                 decided_at=now,
+                actor=actor,
+                host=told[item.seat.division_id].host,
+                epoch=told[item.seat.division_id].epoch,
             )
             for item in appointments
         ],
@@ -283,18 +293,25 @@ def replace_failed(*, seats: dict[str, list[int]]) -> int:
     for slug, seat_ids in sorted(seats.items()):
         unit = Unit.objects.get(slug=slug)
         states = SeatState.objects.filter(pk__in=seat_ids, state=SeatState.State.FAILED, seat__external=False)
-        cases = [
-            Case(state.seat_id, state.generation, Replacement.Reason.FAILED, state.since or timezone.now())
+        failed = [
+            Case(
+                state.seat_id,
+                state.generation,
+                Replacement.Reason.FAILED,
+                state.since or timezone.now(),
+                state.role,
+            )
             for state in states
         ]
-        allowed, _ = _within_limits(unit, cases, 0.0, StaffingRule.objects.get())
+        allowed, *_ = _within_limits(unit, failed, 0, StaffingRule.objects.get())
         done += replace(unit=unit, cases=allowed, actor=ACTOR)
     return done
 
 
-def _ask_reports(unit: Unit, heard: Sequence[DivisionState], now: datetime) -> None:
-    """Ask the hosts for a full report of divisions in which a seat was missed once: one look is not enough."""
-    doubtful = set(
+def _ask_reports(unit: Unit, heard: Sequence[DivisionState], late: Iterable[int], now: datetime) -> None:
+    """Ask the hosts for a full report of divisions in which a seat was missed once, or a new agent is `late`: one
+    look is not enough."""
+    doubtful = set(late) | set(
         SeatState.objects.filter(division_id__in=[state.division_id for state in heard], missed=1).values_list(
             "division_id", flat=True
         )

@@ -5,21 +5,31 @@ import logging
 from celery import shared_task
 
 from holding.models import Unit
-from subsidiaries.replacement import services
+from subsidiaries.replacement import levels, services
 
 log = logging.getLogger(__name__)
+BEAT_S = 10
+NEXT_BATCH_S = 2
 
 
 @shared_task
 def arp_tick() -> None:
     """Ask for one cycle of every unit."""
     for slug in Unit.objects.order_by("position").values_list("slug", flat=True):
-        arp_ensure.apply_async(args=[slug], expires=10)
+        arp_ensure.apply_async(args=[slug], expires=BEAT_S)
 
 
 @shared_task
 def arp_ensure(unit: str) -> None:
     """Run one ARP cycle of a unit."""
     cycle = services.ensure(unit=unit)
+    if cycle.replaced and cycle.slow:  # the batch has made room for a larger one as soon as it is live
+        arp_ensure.apply_async(args=[unit], countdown=NEXT_BATCH_S, expires=BEAT_S)
     if cycle.replaced or cycle.deferred:
         log.info("%s: %s replaced, %s wait, %s live", unit, cycle.replaced, cycle.deferred, cycle.live)
+
+
+@shared_task
+def levels_tick() -> None:
+    """Compute the service levels that have become too old."""
+    levels.refresh()
