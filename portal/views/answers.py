@@ -26,6 +26,7 @@ BELOW_ACCESS = (
     "access-service-token-revoke",
 )  # fmt: skip
 BELOW_ESCALATIONS = ("escalation", "take-escalation", "assign-escalation", "resolve-escalation")
+BELOW_INCIDENTS = ("incident", "acknowledge-incident", "note-incident", "release-brake")
 BELOW_COMMANDS = ("command", "new-command", "halt-command", "continue-command", "abort-command")
 BELOW_APPROVALS = ("approval", "new-approval", "authority", "my-authority", "draft-matrix", "adopt-matrix")
 
@@ -90,6 +91,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         ("organisation", _("Organisation")),
         ("agents", _("Agents")),
         ("replacements", _("Replacements")),
+        ("incidents", _("Incidents")),
         ("escalations", _("Escalations")),
         ("commands", _("Commands")),
         ("activity", _("Activity")),
@@ -103,6 +105,8 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
     below = {
         "unit": "organisation",
         "agent": "agents",
+        "replacement": "replacements",
+        **dict.fromkeys(BELOW_INCIDENTS, "incidents"),
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
         **dict.fromkeys(BELOW_COMMANDS, "commands"),
         **dict.fromkeys(("enrol", "offer-seat", "enrolment", "withdraw-enrolment"), "agents"),
