@@ -242,7 +242,10 @@ class Rig:
 
     def unreceived(self) -> dict[str, int]:
         """Return how many of all promises of each stream the database does not have."""
-        return {SAMPLES: self.missing(self.promises.samples, set()), EVENTS: self.missing(set(), self.promises.events)}
+        return {
+            SAMPLES: self.missing(self.promises.samples, set()),
+            EVENTS: self.missing(set(), self.promises.events),
+        }
 
     def missing(self, samples: set[SampleId], events: set[str]) -> int:
         """Return how many of these the database does not have."""
@@ -301,7 +304,9 @@ class Rig:
         result = Result(
             fault=name,
             promised=len(self.promises.samples) + len(self.promises.events),
-            lost_by_stream=sum(min(unreceived[stream], max(0, before[stream] - after[stream])) for stream in before),
+            lost_by_stream=sum(
+                min(unreceived[stream], max(0, before[stream] - after[stream])) for stream in before
+            ),
             sent_again=self.host.spool.sent_again,
             refilled_s=refilled.result(),
             returned_s=returned.result(),
