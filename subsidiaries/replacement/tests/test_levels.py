@@ -122,7 +122,7 @@ def test_a_level_is_computed_again_when_it_is_old_and_the_longer_spans_less_ofte
 
 
 def test_reading_the_levels_touches_their_rows_alone_however_much_was_replaced() -> None:
-    make_history(2_000)
+    make_history(1_000)
     levels.refresh()
     with CaptureQueriesContext(connection) as queries:
         whole, rows = levels.read(DAY)
@@ -135,7 +135,7 @@ def test_reading_the_levels_touches_their_rows_alone_however_much_was_replaced()
 
 
 def test_a_day_among_a_month_of_replacements_is_found_by_an_index() -> None:
-    make_history(20_000)
+    make_history(4_000)
     with connection.cursor() as cursor:
         cursor.execute("analyze replacement_replacement")
     now = timezone.now()
