@@ -25,8 +25,8 @@ from subsidiaries.replacement.models import DoubleHolder, Monitor, Replacement, 
 from subsidiaries.replacement.tests.factories import make_staffed_holding
 from subsidiaries.replacement.tests.world import UNIT, Clock, Shard, World
 
-STEPS = 10_000
-FULL_STEPS = 200_000
+STEPS = 2_000
+FULL_STEPS = 10_000
 SEED = int(os.environ.get("ARP_SEED") or secrets.randbelow(2**32))
 CHECK_EVERY = 25
 
