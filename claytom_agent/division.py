@@ -108,6 +108,7 @@ class Division:
         self._brief_day = ""
         self._refused: RefusedManifest | None = None
         self._presences = 0
+        self._silent_until = 0.0
         self._stopped = False
 
     @property
@@ -249,9 +250,9 @@ class Division:
         await self._publish_presence(full=False)
 
     async def _publish_presence(self, *, full: bool) -> None:
-        if self.manifest is None or not self.acting():
-            return
         roster, now = self.roster, time.monotonic()
+        if self.manifest is None or now < self._silent_until or not self.acting():
+            return
         self._presences += 1
         listed = presence.entries((roster.agents if full else roster.changed).values(), now)
         message = presence.presence_message(
@@ -466,6 +467,11 @@ class Division:
             agent.broken = True
         if hit:
             self._timers.soon(lambda: self.roster.run_all(hit))
+
+    def fall_silent(self, seconds: float) -> None:
+        """Send no presence for so long, then a full one (fault injection, only with `--chaos`)."""
+        self._silent_until = time.monotonic() + seconds
+        self._timers.after(seconds, self._presence_full)
 
     def obey(self, agent: Agent, verb: str, order: Order) -> Answer:
         """Do what one agent is told at its address, if a manifest that is still to come says the same.

@@ -300,11 +300,10 @@ class Host:
                     division.report()
         elif verb == "config":
             config = decode(HostConfig, data)
-            broken = set(config.fail) if self._options.chaos else set()
             for division in mine:
                 division.refresh_soon()
-                if broken:
-                    division.break_agents(broken)
+            if self._options.chaos:
+                _inject(config, mine)
         else:
             self._obey_scope(verb, mine, decode(Order, data))
 
@@ -403,6 +402,16 @@ def _is(agent: Agent, role: str, wanted: AgentId) -> bool:
 def _names(divisions: list[str], division: Division) -> bool:
     """Whether a list names the division, by its key or by its number within the subsidiary; empty: all."""
     return not divisions or division.lease.key in divisions or division.key.division in divisions
+
+
+def _inject(config: HostConfig, mine: list[Division]) -> None:
+    """Do the harm that is asked for (fault injection, only with `--chaos`)."""
+    broken = set(config.fail)
+    for division in mine:
+        if broken:
+            division.break_agents(broken)
+        if config.silence_s and _names(config.silence, division):
+            division.fall_silent(config.silence_s)
 
 
 def _is_meant(scope: Order, division: Division) -> bool:

@@ -31,7 +31,14 @@ from subsidiaries.commands.api import CommandViewSet
 from subsidiaries.enrolment.api import CredentialsView, EnrolmentViewSet, EnrolView
 from subsidiaries.escalations.api import EscalationViewSet
 from subsidiaries.performance.api import KpiMinuteViewSet
-from subsidiaries.replacement.api import AgentViewSet, FencedHostViewSet, ReplacementViewSet
+from subsidiaries.replacement.api import (
+    AgentViewSet,
+    FencedHostViewSet,
+    IncidentViewSet,
+    ReplacementViewSet,
+    SeatBackoffViewSet,
+    ServiceLevelViewSet,
+)
 from subsidiaries.replacement.api_rollouts import RolloutViewSet
 from subsidiaries.replacement.api_rollouts import VersionViewSet as BlueprintVersionViewSet
 from subsidiaries.replacement.api_staffing import CapDelegationViewSet, RetirementViewSet, StaffingViewSet
@@ -49,6 +56,9 @@ router.register("seats", SeatViewSet, basename="seat")
 router.register("agents/enrolments", EnrolmentViewSet, basename="enrolment")
 router.register("agents", AgentViewSet, basename="agent")
 router.register("replacements", ReplacementViewSet, basename="replacement")
+router.register("arp/incidents", IncidentViewSet, basename="incident-api")
+router.register("arp/levels", ServiceLevelViewSet, basename="service-level")
+router.register("arp/back-offs", SeatBackoffViewSet, basename="back-off")
 router.register("fenced-hosts", FencedHostViewSet, basename="fenced-host")
 router.register("blueprint-versions", BlueprintVersionViewSet, basename="blueprint-version")
 router.register("rollouts", RolloutViewSet, basename="rollout-api")

@@ -220,6 +220,11 @@ CELERY_BEAT_SCHEDULE = {
         "schedule": 10.0,
         "options": {"expires": 10},
     },
+    "service-levels": {
+        "task": "subsidiaries.replacement.tasks.levels_tick",
+        "schedule": 60.0,
+        "options": {"expires": 60},
+    },
     "escalations": {
         "task": "subsidiaries.escalations.tasks.escalations_tick",
         "schedule": 10.0,

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection, transaction
-from django.db.models import F
+from django.db.models import F, Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from audit import services as audit
@@ -221,7 +222,9 @@ def appoint(
         at=now,
         correlation_id=correlation_id,
     )
-    Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(ended_at=now)
+    Incumbency.objects.filter(seat_id__in=ids, ended_at=None).update(
+        ended_at=Greatest("started_at", Value(now))  # the clock may have been set back
+    )
     transitions.move_seats(
         seat_ids=[seat.pk for seat in moving if seat.stage != SeatStage.STAFFED],
         to=SeatStage.STAFFED,

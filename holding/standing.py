@@ -6,6 +6,8 @@ Everything here runs in the caller's transaction and returns the manifest genera
 from collections.abc import Collection, Iterable, Mapping
 from datetime import datetime
 
+from django.db.models import Value
+from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from holding.lifecycle import SeatStage, Stage
@@ -82,7 +84,9 @@ def vacate(
         at=at,
         correlation_id=correlation_id,
     )
-    Incumbency.objects.filter(seat_id__in=agents, ended_at=None).update(ended_at=at)
+    Incumbency.objects.filter(seat_id__in=agents, ended_at=None).update(
+        ended_at=Greatest("started_at", Value(at))  # the clock may have been set back
+    )
     move_seats(
         seat_ids=agents, to=SeatStage.VACANT, actor=actor, reason=reason, at=at, correlation_id=correlation_id
     )

@@ -165,7 +165,7 @@ def _incidents(limit: int, before: datetime | None, _units: Units) -> Iterator[E
 
 def _incident(incident: Incident, at: datetime, kind: str, text: str) -> Event:
     detail = incident.detail or (_("deficit %(count)d") % {"count": incident.deficit} if incident.deficit else "")
-    return Event(at, kind, incident.unit, text, reverse("unit", args=[incident.unit.slug]), detail)
+    return Event(at, kind, incident.unit, text, reverse("incident", args=[incident.pk]), detail)
 
 
 def _ledger(limit: int, before: datetime | None, _units: Units) -> Iterator[Event]:

@@ -15,9 +15,31 @@ from bus.receipts import open_gaps
 from holding.models import Unit
 from holding.scope import EVERYTHING, opened
 from portal.figures import share, staffing
-from subsidiaries.replacement.models import DivisionState, FencedHost, Incident, Replacement, UnitFloor
+from subsidiaries.replacement.models import (
+    DivisionState,
+    FencedHost,
+    Incident,
+    Replacement,
+    ServiceLevel,
+    UnitFloor,
+)
 
 UNSAFE = re.compile(r"[^a-zA-Z0-9_]")
+LEVELS = (
+    ("detection_p95_seconds", "detect_p95", "From the first sign of a loss to the decision: 95 %."),
+    ("restored_p50_seconds", "restore_p50", "From the first sign of a loss to the new agent live: the median."),
+    (
+        "restored_p95_seconds",
+        "restore_p95",
+        "From the first sign of a loss to the new agent live: 95 %.",
+    ),
+    ("restored_max_seconds", "restore_max", "From the first sign of a loss to the new agent live: the longest."),
+    ("below_floor_seconds", "seconds_below", "Seconds below the floor within the span."),
+    ("duplicates", "duplicates", "Seats with two live agents, as hosts with valid leases told; must be 0."),
+    ("brakes", "brakes", "Brakes applied to replacement within the span."),
+    ("short_lived", "short_lived", "Replacements whose agent did not last."),
+    ("cost_eur", "cost", "Replacements times their unit cost; 0 while no unit cost is set."),
+)
 
 
 class HoldingCollector(Collector):
@@ -28,6 +50,7 @@ class HoldingCollector(Collector):
         with opened(EVERYTHING):  # whoever scrapes is nobody, and is told of all
             yield from _staffing()
             yield from _replacements()
+            yield from _levels()
             yield from _bus()
 
     def describe(self) -> Iterator[Metric]:
@@ -86,6 +109,21 @@ def _replacements() -> Iterator[Metric]:
     for kind in Incident.Kind.values:
         incidents.add_metric([kind], opened.get(kind, 0))
     yield incidents
+
+
+def _levels() -> Iterator[Metric]:
+    """The service levels, as last computed; of the holding with an empty label `unit`."""
+    rows = list(ServiceLevel.objects.select_related("unit").order_by("unit__position", "span"))
+    for name, column, help_text in LEVELS:
+        family = GaugeMetricFamily(f"claytom_arp_{name}", help_text, labels=["unit", "span"])
+        for row in rows:
+            value = getattr(row, column)
+            if value is not None:
+                family.add_metric([row.unit.slug if row.unit else "", row.span], float(value))
+        yield family
+    newest = max((row.as_of for row in rows), default=None)
+    age = (timezone.now() - newest).total_seconds() if newest else float("inf")
+    yield _gauge("arp_levels_age_seconds", "Time since service levels were last computed.", age)
 
 
 def _bus() -> Iterator[Metric]:

@@ -29,7 +29,8 @@ UNITS = """
     ), waiting as (
         select unit_id, count(*) as seats from replacement_replacement where live_at is null group by 1
     ), incident as (
-        select unit_id, max(id) as last, count(*) filter (where closed_at is null) as open
+        select unit_id, max(id) as last, count(*) filter (where closed_at is null) as open,
+               count(acknowledged_at) as seen, count(released_at) as released
           from replacement_incident group by 1
     ), escalation as (
         select unit_id, count(*) as open, count(*) filter (where state = 'taken') as taken,
@@ -47,7 +48,7 @@ UNITS = """
          where c.state in ('rolling-out', 'halted') group by 1
     )
     select u.slug, census.live, heard.divisions, waiting.seats, incident.last, incident.open,
-           (select max(id) from replacement_replacement r where r.unit_id = u.id),
+           incident.seen, incident.released, (select max(id) from replacement_replacement r where r.unit_id = u.id),
            escalation.open, escalation.taken, escalation.late,
            (select max(id) from escalations_escalation e where e.unit_id = u.id),
            suspension.orders, suspension.last, ordered.last, ordered.changed,

@@ -38,6 +38,12 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "field": "units.view",
     "children": "units.view",
     "replacements": "units.view",
+    "replacement": "units.view",
+    "incidents": "units.view",
+    "incident": "units.view",
+    "acknowledge-incident": _post("escalations.decide"),
+    "note-incident": _post("escalations.decide"),
+    "release-brake": _post("commands.issue"),
     "activity": "units.view",
     "escalations": "units.view",
     "escalation": "units.view",
@@ -176,6 +182,13 @@ ROUTES: Final[Mapping[str, Rule]] = {
     "replacement-list": "units.view",
     "replacement-detail": "units.view",
     "fenced-host-list": "units.view",
+    "incident-api-list": {"GET": "units.view"},
+    "incident-api-detail": {"GET": "units.view"},
+    "incident-api-acknowledge": _post("escalations.decide"),
+    "incident-api-note": _post("escalations.decide"),
+    "incident-api-release": _post("commands.issue"),
+    "service-level-list": "units.view",
+    "back-off-list": "units.view",
     "kpi-list": "units.view",
     "message-api-list": "units.view",
     "message-api-detail": "units.view",
@@ -350,6 +363,7 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "approval", "level", "decision", "exchangerate",
         )
     },
+    "replacement.incidentstep": ("people.view", CLOSED),  # it names people
     "replacement.allowance": ("authority.view", CLOSED),  # it names the approval
     "portal.export": ("ledger.view", CLOSED),  # who took what out is of the same kind as the ledger
     "bus.watermark": ("bus.view", CLOSED),
@@ -368,7 +382,8 @@ LISTS: Final[Mapping[str, tuple[str, str]]] = {
             "replacement": (
                 "divisionstate", "seatstate", "census", "unitfloor", "monitor", "staffingrule", "replacement",
                 "incident", "fencedhost", "successor", "rollout", "rolloutunit", "rolloutseat", "surgeseat",
-                "crashrule", "staffingplan", "capdelegation", "retirement", "retiree",
+                "crashrule", "staffingplan", "capdelegation", "retirement", "retiree", "seatbackoff",
+                "versionstanding", "floorbreach", "doubleholder", "servicelevel",
             ),
         }.items()
         for model in models

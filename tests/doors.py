@@ -99,9 +99,19 @@ ARGUMENTS: Final[Mapping[str, Callable[[Planted, str], Sequence[Arguments]]]] = 
         ("enrolment-detail", "enrolment-withdraw"),
         lambda planted, slug: [{"pk": one.pk} for one in Enrolment.objects.filter(unit=planted[slug].unit)],
     ),
-    "replacement-detail": lambda planted, slug: [
-        {"pk": pk} for pk in planted[slug].unit.replacement_set.values_list("pk", flat=True)
-    ],
+    **dict.fromkeys(
+        ("replacement", "replacement-detail"),
+        lambda planted, slug: [
+            {"pk": pk} for pk in planted[slug].unit.replacement_set.values_list("pk", flat=True)
+        ],
+    ),
+    **dict.fromkeys(
+        (
+            "incident", "acknowledge-incident", "note-incident", "release-brake", "incident-api-detail",
+            "incident-api-acknowledge", "incident-api-note", "incident-api-release",
+        ),
+        lambda planted, slug: [{"pk": pk} for pk in planted[slug].unit.incident_set.values_list("pk", flat=True)],
+    ),
     **dict.fromkeys(
         (
             "command-api-detail", "command-api-halt", "command-api-proceed", "command-api-abort", "command",
@@ -320,7 +330,8 @@ PARAMETERS: Final[Mapping[str, Callable[[Planted, str], Sequence[Any]]]] = {
     "since": lambda planted, slug: ["2026-01-01T00:00:00Z"],
     "limit": lambda planted, slug: [1, 500],
     "sort": lambda planted, slug: ["worst", "-replacements", "quality_score"],
-    "kind": lambda planted, slug: ["replacements", "incidents", "ledger", "person"],
+    "kind": lambda planted, slug: ["replacements", "incidents", "ledger", "person", "silence"],
+    "span": lambda planted, slug: ["24h", "30d"],
     "after": lambda planted, slug: [planted[slug].agents[0].pk, 0],
     "before": lambda planted, slug: [planted[slug].agents[-1].pk + 1, "2099-01-01T00:00:00Z"],
 }  # fmt: skip
@@ -331,7 +342,8 @@ QUERIES: Final[Mapping[str, Sequence[str]]] = {
     "palette": ("q",),
     "agents": ("unit", "role", "state", "stage", "q", "after", "before"),
     "enrol": ("after", "before"),
-    "replacements": ("unit", "reason", "after", "before"),
+    "replacements": ("unit", "reason", "span", "after", "before"),
+    "incidents": ("unit", "kind", "state", "after", "before"),
     "activity": ("kind", "before"),
     "escalations": ("unit", "state", "severity", "matter", "after", "before"),
     "commands": ("unit", "verb", "state", "after", "before"),

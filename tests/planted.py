@@ -45,10 +45,15 @@ from subsidiaries.replacement.models import (
     Allowance,
     Census,
     DivisionState,
+    DoubleHolder,
     FencedHost,
+    FloorBreach,
     Incident,
+    IncidentStep,
     Replacement,
+    SeatBackoff,
     SeatState,
+    ServiceLevel,
     Successor,
     UnitFloor,
 )
@@ -250,6 +255,26 @@ def _happen(marked: Marked) -> None:
         Incident.objects.create(
             unit=marked.unit, kind=kind, opened_at=now, closed_at=closed, deficit=3, detail=detail
         )
+    incident = Incident.objects.create(
+        unit=marked.unit, kind=Incident.Kind.SILENCE, opened_at=now, deficit=3, detail=detail, acknowledged_at=now,
+        acknowledged_by=f"zqholder-{marked.slug}",
+    )  # fmt: skip
+    IncidentStep.objects.create(
+        incident=incident, kind=IncidentStep.Kind.NOTE, who=f"zqholder-{marked.slug}", note=detail, at=now
+    )
+    seat = marked.seats[0]
+    SeatBackoff.objects.create(
+        seat=seat, unit=marked.unit, strikes=marked.number, decided_at=now, not_before=now + timedelta(minutes=5)
+    )
+    FloorBreach.objects.create(unit=marked.unit, began_at=now)
+    DoubleHolder.objects.create(
+        unit=marked.unit, seat=seat, generation=2, other=1, host=f"zqhost-{marked.slug}", epoch=1, first_at=now,
+        last_at=now,
+    )  # fmt: skip
+    ServiceLevel.objects.create(
+        unit=marked.unit, span=ServiceLevel.Span.DAY, as_of=now, replaced=3, waiting=0, short_lived=0,
+        seconds_below=marked.value, duplicates=0, brakes=0, cost=0,
+    )  # fmt: skip
     division = Division.objects.filter(unit=marked.unit)[0]
     FencedHost.objects.create(
         division=division, epoch=marked.number, host=f"zqhost-{marked.slug}", standing="superseded", first_at=now,

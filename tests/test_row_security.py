@@ -29,7 +29,9 @@ PROTECTED = {
     "replacement_divisionstate", "replacement_seatstate", "replacement_census", "replacement_unitfloor",
     "replacement_replacement", "replacement_incident", "replacement_allowance",
     "replacement_rollout", "replacement_rolloutunit", "replacement_rolloutseat", "replacement_surgeseat",
-    "replacement_fencedhost", "holding_suspension", "commands_command", "commands_target",
+    "replacement_fencedhost", "replacement_seatbackoff", "replacement_incidentstep", "replacement_floorbreach",
+    "replacement_doubleholder", "replacement_servicelevel", "holding_suspension", "commands_command",
+    "commands_target",
     "authority_approval", "authority_level", "authority_decision", "bus_quarantinedmessage", "bus_suspect",
     "escalations_escalation", "escalations_step", "bus_directedmessage", "enrolment_enrolment",
     "holding_stagechange", "replacement_successor",
@@ -50,6 +52,7 @@ COLUMN = {  # the column with the unit's id; by a table beside in brackets
     "holding_incumbency": "(select s.unit_id from holding_seat s where s.id = seat_id)",
     "replacement_fencedhost": "(select d.unit_id from holding_division d where d.id = division_id)",
     "replacement_divisionstate": "(select d.unit_id from holding_division d where d.id = division_id)",
+    "replacement_incidentstep": "(select i.unit_id from replacement_incident i where i.id = incident_id)",
     "escalations_step": "(select e.unit_id from escalations_escalation e where e.id = escalation_id)",
     "replacement_retiree": "(select r.unit_id from replacement_retirement r where r.id = retirement_id)",
     **dict.fromkeys(
@@ -62,6 +65,7 @@ PLACE = {  # the column that says whose a row is, where that is not the unit
     "holding_incumbency": "seat_id", "replacement_divisionstate": "division_id", "authority_level": "approval_id",
     "authority_decision": "approval_id", "escalations_step": "escalation_id",
     "replacement_fencedhost": "division_id", "replacement_retiree": "retirement_id",
+    "replacement_incidentstep": "incident_id",
 }  # fmt: skip
 # What was asked for and decided stays as it is: triggers refuse a change before the policies are asked.
 KEPT = {"authority_approval", "authority_level", "authority_decision", "holding_stagechange"}

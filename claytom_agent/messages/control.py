@@ -59,10 +59,13 @@ class ReportRequest(msgspec.Struct, frozen=True):
 class HostConfig(msgspec.Struct, frozen=True):
     """Settings for hosts; a lower version than the one in force changes nothing.
 
-    `fail` makes agents crash, for hosts started with `--chaos` only.
+    Faults are for hosts started with `--chaos` only; others ignore them. `fail` makes agents crash; `silence_s`
+    keeps presence back for so many seconds, of the divisions in `silence` (empty: of all of the subsidiary).
     """
 
     fail: list[str] = []
+    silence_s: Annotated[float, Meta(ge=0, le=3600)] = 0
+    silence: list[LeaseKey] = []
     version: Count = 0
     settings: Annotated[dict[str, Setting], Meta(max_length=50)] = {}
 

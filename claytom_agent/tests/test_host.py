@@ -321,11 +321,33 @@ async def test_injected_faults_need_chaos_and_end_in_failed_state_messages(
     await wait_until(lambda: host.status()["live"] == 21)
 
 
+async def test_a_division_falls_silent_for_a_while_and_then_tells_everything(
+    portal: Bus, start_host: StartHost
+) -> None:
+    settings = {"kpi_interval_s": 60, "presence_interval_s": 1, "presence_full_s": 60}
+    await put_manifest(portal, "pricing.1", settings=settings)
+    await put_manifest(portal, "pricing.2", settings=settings)
+    told = await collect(portal, "org.claytom.pricing.metrics.presence")
+    host = await start_host("h1", chaos=True)
+    await wait_until(lambda: {b["division"] for _, _, b in told} == {"pricing.1", "pricing.2"})
+    order = json.dumps({"silence_s": 2.5, "silence": ["pricing.1"]}).encode()
+    await portal.publish("org.claytom.pricing.command.config", order, ORDER)
+    await asyncio.sleep(0.3)
+    before = len(told)
+    await asyncio.sleep(1.8)
+    assert {b["division"] for _, _, b in told[before:]} == {"pricing.2"}
+    assert "pricing.1" in host.keeper.owned  # it has its lease, and goes on working
+    before = len(told)
+    await wait_until(lambda: any(b["division"] == "pricing.1" for _, _, b in told[before:]))
+    first = next(b for _, _, b in told[before:] if b["division"] == "pricing.1")
+    assert (first["full"], len(first["agents"])) == (True, 5)
+
+
 async def test_faults_are_not_injected_without_chaos(portal: Bus, start_host: StartHost) -> None:
     await put_manifest(portal, "pricing.1")
     host = await start_host()
     await wait_until(lambda: host.status()["live"] == 5)
-    order = json.dumps({"fail": ["org.claytom.pricing.operator.op-0031-g1"]}).encode()
+    order = json.dumps({"fail": ["org.claytom.pricing.operator.op-0031-g1"], "silence_s": 60}).encode()
     await portal.publish("org.claytom.pricing.command.config", order, ORDER)
     await portal.publish("org.claytom.pricing.command.config", b"{not json", ORDER)
     await portal.publish("org.claytom.pricing.command.sync", b'{"division": 1}', ORDER)

@@ -21,7 +21,7 @@ from portal.kpis import Cell
 from portal.states import GLYPHS, STAGES, STATES, Look
 from subsidiaries.commands.models import Command, Target
 from subsidiaries.escalations.models import Escalation
-from subsidiaries.replacement.models import Replacement
+from subsidiaries.replacement.models import Incident, Replacement
 from subsidiaries.replacement.rollout_models import Rollout
 
 register = template.Library()
@@ -148,6 +148,16 @@ def escalation_state(row: Escalation) -> SafeString:
     """Return how an escalation stands as a pill."""
     kinds = {"raised": "crit", "taken": "warn", "resolved": "ok"}
     return pill(kinds.get(row.state, "idle"), row.get_state_display())
+
+
+@register.simple_tag
+def incident_state(incident: Incident) -> SafeString:
+    """Return how an incident stands as a pill."""
+    if incident.closed_at is not None:
+        return pill("ok", _("over"))
+    if incident.brakes:
+        return pill("crit", _("brakes"))
+    return pill("warn", _("acknowledged")) if incident.acknowledged_at else pill("crit", _("open"))
 
 
 @register.simple_tag

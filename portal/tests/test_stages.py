@@ -11,6 +11,7 @@ from holding.tests.factories import make_seat
 from iam.access.models import AccessRole, User
 from iam.access.tests.factories import make_person, make_token
 from subsidiaries.replacement import services, succession
+from subsidiaries.replacement.cases import Case
 from subsidiaries.replacement.models import Replacement, Successor
 from subsidiaries.replacement.tests.factories import bring_to_life
 
@@ -117,7 +118,7 @@ def test_an_operators_page_has_no_successors(ana: Client) -> None:
 
 def test_a_promotion_is_told_on_the_page_of_replacements(ana: Client) -> None:
     seat = make_seat(code="co-0006")
-    case = services.Case(seat.pk, 1, Replacement.Reason.FAILED, Agent.objects.earliest("pk").created_at)
+    case = Case(seat.pk, 1, Replacement.Reason.FAILED, Agent.objects.earliest("pk").created_at)
     services.replace(unit=seat.unit, cases=[case], actor="test")
     page = text(ana.get("/arp/"))
     assert "filled by promotion:" in page

@@ -26,6 +26,7 @@ BELOW_ACCESS = (
     "access-service-token-revoke",
 )  # fmt: skip
 BELOW_ESCALATIONS = ("escalation", "take-escalation", "assign-escalation", "resolve-escalation")
+BELOW_INCIDENTS = ("incident", "acknowledge-incident", "note-incident", "release-brake")
 BELOW_COMMANDS = ("command", "new-command", "halt-command", "continue-command", "abort-command")
 BELOW_BLUEPRINTS = (
     "blueprint", "new-blueprint", "edit-blueprint", "submit-blueprint", "withdraw-blueprint", "revoke-blueprint",
@@ -104,6 +105,7 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
         ("agents", _("Agents")),
         ("replacements", _("Replacements")),
         ("staffing", _("Staffing")),
+        ("incidents", _("Incidents")),
         ("escalations", _("Escalations")),
         ("commands", _("Commands")),
         ("blueprints", _("Blueprints")),
@@ -119,6 +121,8 @@ def navigation(request: HttpRequest, *, waiting: int = 0) -> list[dict[str, Any]
     below = {
         "unit": "organisation",
         **dict.fromkeys(("agent", "isolate-agent", "release-agent", "order-succession"), "agents"),
+        "replacement": "replacements",
+        **dict.fromkeys(BELOW_INCIDENTS, "incidents"),
         **dict.fromkeys(BELOW_ESCALATIONS, "escalations"),
         **dict.fromkeys(BELOW_COMMANDS, "commands"),
         **dict.fromkeys(BELOW_BLUEPRINTS, "blueprints"),

@@ -6,22 +6,17 @@ from typing import ClassVar, Final, Self
 from django.conf import settings
 from django.db import models
 from django.db.models import Count, Q
-from django.utils.translation import get_language, gettext
+from django.utils.translation import get_language
 from django.utils.translation import gettext_lazy as _
 
 from holding import scope
-from holding.models import SUBJECT_ROOT, Body, Mandate, Seat, Unit
+from holding.models import Body, Mandate, Seat, Unit
 from holding.scope import ScopedManager
+from iam.access.names import shown_who
 from iam.authority.models import Office
 
 HOLDING: Final = "holding"
 OPEN_STATES: Final = ("raised", "taken")
-
-
-def shown_who(who: str, unit_id: int) -> str:
-    """Return an agent's subject, a part of the portal, or a person's name to whoever sees the unit's people."""
-    named = not who or who.startswith((f"{SUBJECT_ROOT}.", "portal/"))
-    return who if named or scope.current().allows("people.view", unit_id) else gettext("a person")
 
 
 class EscalationQuerySet(models.QuerySet["Escalation"]):

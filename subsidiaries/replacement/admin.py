@@ -67,14 +67,9 @@ class StaffingRuleAdmin(admin.ModelAdmin):
 
     permission = "units.view"
     list_display = (
-        "id",
-        "missing_per_cycle",
-        "slow_above",
-        "stop_above",
-        "relocation_s",
-        "daily_cap",
-        "probation_s",
-    )
+        "id", "missing_per_cycle", "slow_above", "stop_above", "relocation_s", "daily_cap", "expectation_s",
+        "backoff_base_s", "backoff_ceiling_s", "stable_s", "quality_share", "unit_cost", "probation_s",
+    )  # fmt: skip
 
 
 @admin.register(models.Replacement)
@@ -83,8 +78,9 @@ class ReplacementAdmin(admin.ModelAdmin):
 
     permission = "units.view"
     list_display = (
-        "id", "seat", "generation", "reason", "promoted_from", "detected_at", "decided_at", "live_at",
+        "id", "seat", "generation", "reason", "promoted_from", "detected_at", "decided_at", "live_at", "failed_at",
     )  # fmt: skip
+    exclude = ("actor",)
     list_filter = ("unit", "reason")
     list_select_related = ("seat__unit", "promoted_from")
     search_fields = ("seat__code__startswith",)
@@ -110,7 +106,8 @@ class IncidentAdmin(admin.ModelAdmin):
     """What ARP does not mend alone."""
 
     permission = "units.view"
-    list_display = ("id", "unit", "kind", "opened_at", "closed_at", "deficit", "detail")
+    list_display = ("id", "unit", "kind", "opened_at", "closed_at", "deficit", "detail", "released_at")
+    exclude = ("acknowledged_by", "released_by")  # people are named on the incident's page, to whoever may see them
     list_filter = ("kind", ("closed_at", admin.EmptyFieldListFilter), "unit")
     list_select_related = ("unit",)
     ordering = ("-id",)
@@ -235,3 +232,73 @@ class RetireeAdmin(admin.ModelAdmin):
     search_fields = ("seat__code__startswith",)
     search_help_text = CODE_HELP
     ordering = ("-retirement_id", "place")
+
+
+@admin.register(models.SeatBackoff)
+class SeatBackoffAdmin(admin.ModelAdmin):
+    """Seats whose agents do not last."""
+
+    permission = "units.view"
+    list_display = ("seat", "strikes", "decided_at", "not_before")
+    list_filter = ("unit",)
+    list_select_related = ("seat__unit",)
+    search_fields = ("seat__code__startswith",)
+    search_help_text = CODE_HELP
+    ordering = ("seat_id",)
+
+
+@admin.register(models.VersionStanding)
+class VersionStandingAdmin(admin.ModelAdmin):
+    """How blueprint versions do."""
+
+    permission = "units.view"
+    list_display = ("version", "proven_at", "strikes", "troubled_at", "not_before")
+    list_select_related = ("version__blueprint",)
+    ordering = ("version_id",)
+
+
+@admin.register(models.IncidentStep)
+class IncidentStepAdmin(admin.ModelAdmin):
+    """What became of incidents."""
+
+    permission = "people.view"  # it names people
+    list_display = ("id", "incident", "kind", "who", "note", "at")
+    list_filter = ("kind",)
+    list_select_related = ("incident",)
+    ordering = ("-id",)
+
+
+@admin.register(models.FloorBreach)
+class FloorBreachAdmin(admin.ModelAdmin):
+    """When units were below their floor."""
+
+    permission = "units.view"
+    list_display = ("id", "unit", "began_at", "ended_at")
+    list_filter = ("unit",)
+    list_select_related = ("unit",)
+    ordering = ("-id",)
+
+
+@admin.register(models.DoubleHolder)
+class DoubleHolderAdmin(admin.ModelAdmin):
+    """Seats with two live agents; there must be none."""
+
+    permission = "units.view"
+    list_display = ("id", "seat", "generation", "other", "host", "epoch", "first_at", "last_at", "reports")
+    list_filter = ("unit",)
+    list_select_related = ("seat__unit",)
+    ordering = ("-id",)
+
+
+@admin.register(models.ServiceLevel)
+class ServiceLevelAdmin(admin.ModelAdmin):
+    """The service levels, as last computed."""
+
+    permission = "units.view"
+    list_display = (
+        "id", "unit", "span", "as_of", "replaced", "restore_p50", "restore_p95", "restore_max", "seconds_below",
+        "duplicates", "brakes",
+    )  # fmt: skip
+    list_filter = ("span", "unit")
+    list_select_related = ("unit",)
+    ordering = ("id",)

@@ -11,7 +11,6 @@ from decimal import Decimal
 from typing import Any
 
 from django.db.models import Count, Sum
-from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from audit import services as audit
@@ -19,6 +18,7 @@ from holding import clock
 from holding.models import Unit
 from iam.authority import services as authority
 from iam.authority.models import Approval, Matter
+from subsidiaries.replacement.cases import day_began
 from subsidiaries.replacement.incidents import ACTOR
 from subsidiaries.replacement.models import Allowance, Replacement, StaffingRule
 from subsidiaries.replacement.planning import CapDelegation
@@ -52,9 +52,8 @@ def used_today(*units: Unit) -> dict[int, int]:
 
     Who was promoted is not counted: that seat was given up for the one that was lost; nor is a rollout, no loss.
     """
-    began = timezone.now() - (clock.now() - clock.today()) / clock.speed()
     uncounted = [Replacement.Reason.PROMOTION, Replacement.Reason.ROLLOUT]
-    rows = Replacement.objects.filter(decided_at__gte=began).exclude(reason__in=uncounted)
+    rows = Replacement.objects.filter(decided_at__gte=day_began()).exclude(reason__in=uncounted)
     if units:
         rows = rows.filter(unit__in=units)
     return dict(rows.values_list("unit_id").annotate(Count("pk")).order_by())

@@ -7,11 +7,15 @@ from django.utils import timezone
 from holding.lifecycle import ENDED, Stage
 from holding.models import Agent, Role, Unit
 from holding.services import role_choices
-from subsidiaries.replacement.models import FencedHost, Replacement
+from subsidiaries.replacement.models import FencedHost, Incident, Replacement, SeatBackoff, ServiceLevel
 from subsidiaries.replacement.planning import CapDelegation, Retirement
 from subsidiaries.replacement.shown import SHOWN_STATES, in_shown_state
 
 SUBJECT_START = "org."
+
+
+def _units(_request: object) -> QuerySet[Unit]:
+    return Unit.objects.order_by("position")  # those in view of the request, not of the process that began
 
 
 class AgentFilter(filters.FilterSet):  # type: ignore[misc]  # django-filter ships no types
@@ -117,4 +121,39 @@ class CapDelegationFilter(filters.FilterSet):  # type: ignore[misc]
 
     class Meta:
         model = CapDelegation
+        fields: list[str] = []
+
+
+class IncidentFilter(filters.FilterSet):  # type: ignore[misc]
+    """Incidents by unit and kind; open ones, or those that are over."""
+
+    unit = filters.ModelChoiceFilter(queryset=_units, to_field_name="slug", help_text="Slug of a unit.")
+    kind = filters.ChoiceFilter(choices=Incident.Kind.choices, help_text="What is the matter.")
+    open = filters.BooleanFilter(
+        field_name="closed_at", lookup_expr="isnull", help_text="`true`: open; `false`: over."
+    )
+
+    class Meta:
+        model = Incident
+        fields: list[str] = []
+
+
+class ServiceLevelFilter(filters.FilterSet):  # type: ignore[misc]
+    """Service levels by unit and span."""
+
+    unit = filters.ModelChoiceFilter(queryset=_units, to_field_name="slug", help_text="Slug of a unit.")
+    span = filters.ChoiceFilter(choices=ServiceLevel.Span.choices, help_text="The time looked at.")
+
+    class Meta:
+        model = ServiceLevel
+        fields: list[str] = []
+
+
+class SeatBackoffFilter(filters.FilterSet):  # type: ignore[misc]
+    """Back-offs by unit."""
+
+    unit = filters.ModelChoiceFilter(queryset=_units, to_field_name="slug", help_text="Slug of a unit.")
+
+    class Meta:
+        model = SeatBackoff
         fields: list[str] = []

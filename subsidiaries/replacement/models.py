@@ -9,8 +9,23 @@ from django.utils.translation import gettext_lazy as _
 
 from holding.models import Agent, Division, Seat, Unit
 from holding.scope import ScopedManager
+from iam.access.names import shown_who
 from iam.authority.models import Approval
 from subsidiaries.replacement import planning, rollout_models  # noqa: F401 - Django finds their tables from here
+from subsidiaries.replacement.control import (
+    DoubleHolder,
+    FloorBreach,
+    IncidentStep,
+    SeatBackoff,
+    ServiceLevel,
+    VersionStanding,
+)
+
+__all__ = [
+    "LIVE_STATES", "STALE_AFTER", "Allowance", "Census", "DivisionState", "DoubleHolder", "FencedHost",
+    "FloorBreach", "Incident", "IncidentStep", "Monitor", "Replacement", "SeatBackoff", "SeatState", "ServiceLevel",
+    "StaffingRule", "Successor", "UnitFloor", "VersionStanding",
+]  # fmt: skip
 
 LIVE_STATES = ("idle", "busy", "paused")
 STALE_AFTER = timedelta(seconds=15)  # three presence intervals (agents.md, ARP cooperation)
@@ -30,6 +45,7 @@ class DivisionState(models.Model):
     full_at = models.DateTimeField(_("last full report"), null=True)
     reported_at = models.DateTimeField(_("time of the last report"), null=True)
     observed_generation = models.PositiveIntegerField(_("observed manifest"), default=0)
+    taken_up_at = models.DateTimeField(_("newest manifest taken up"), null=True)
     report_asked_at = models.DateTimeField(_("full report asked for"), null=True)
     running = models.PositiveIntegerField(_("agents that may run"), default=0)  # all but paused and failed ones
     paused = models.PositiveIntegerField(_("paused agents"), default=0)
@@ -199,6 +215,33 @@ class StaffingRule(models.Model):
         db_default=86_400,
         help_text=_("Of business time. A loss, and a suspension, begin them anew."),
     )
+    expectation_s = models.PositiveIntegerField(
+        _("seconds within which a new agent is expected live"), default=60, db_default=60
+    )
+    backoff_base_s = models.PositiveIntegerField(
+        _("seconds before a seat is replaced again"),
+        default=10,
+        db_default=10,
+        help_text=_("Doubled with each replacement in a row, up to the ceiling."),
+    )
+    backoff_ceiling_s = models.PositiveIntegerField(_("the ceiling (s)"), default=300, db_default=300)
+    stable_s = models.PositiveIntegerField(
+        _("seconds of service after which an agent has lasted"), default=600, db_default=600
+    )
+    quality_share = models.FloatField(
+        _("replaced for quality per unit and day, at most"),
+        default=0.05,
+        db_default=0.05,
+        help_text=_("As a share of the unit's floor."),
+    )
+    unit_cost = models.DecimalField(
+        _("cost of one replacement (EUR)"),
+        max_digits=12,
+        decimal_places=4,
+        default=0,
+        db_default=0,
+        help_text=_("As the house accounts for it; 0 while nobody has set it."),
+    )
 
     class Meta:
         verbose_name = _("staffing rule")
@@ -208,6 +251,10 @@ class StaffingRule(models.Model):
             models.CheckConstraint(
                 condition=Q(slow_above__gt=0, slow_above__lte=F("stop_above"), stop_above__lte=1),
                 name="staffing_rule_brakes",
+            ),
+            models.CheckConstraint(
+                condition=Q(backoff_base_s__lte=F("backoff_ceiling_s"), quality_share__gte=0, quality_share__lte=1),
+                name="staffing_rule_backoff",
             ),
         ]
 
@@ -247,12 +294,17 @@ class Replacement(models.Model):
     class Reason(models.TextChoices):
         FAILED = "failed", _("reported failed")
         MISSING = "missing", _("missing from its host")
+        NOT_LIVE = "not-live", _("did not become live")
+        QUALITY = "quality", _("below its service level in spite of retraining")
         MANUAL = "manual", _("ordered by a person")
         QUARANTINE = "quarantine", _("isolated by a person")
         PROMOTION = "promotion", _("promoted to a higher seat")
         ROLLOUT = "rollout", _("another blueprint version is rolled out")
         REVOKED = "revoked", _("its blueprint version was revoked")
         PLANNED = "planned", _("planned retirement")
+
+    ON_PURPOSE: ClassVar = (Reason.PROMOTION, Reason.ROLLOUT, Reason.REVOKED, Reason.PLANNED)
+    """Whose agent before did not fail: no loss, and no strike against seat or version."""
 
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     seat = models.ForeignKey(Seat, verbose_name=_("seat"), on_delete=models.PROTECT, related_name="replacements")
@@ -276,7 +328,15 @@ class Replacement(models.Model):
     detail = models.CharField(_("detail"), max_length=200, blank=True)
     detected_at = models.DateTimeField(_("detected at"))
     decided_at = models.DateTimeField(_("decided at"))
+    told_at = models.DateTimeField(_("taken up by the host at"), null=True)
     live_at = models.DateTimeField(_("live at"), null=True)
+    failed_at = models.DateTimeField(_("did not last: replaced again at"), null=True)
+    actor = models.CharField(_("decided by"), max_length=200, blank=True)
+    # Who told of the loss, and of the new agent: a host under the epoch that its lease had then.
+    host = models.CharField(_("reported by host"), max_length=100, blank=True)
+    epoch = models.BigIntegerField(_("under epoch"), null=True)
+    live_host = models.CharField(_("live on host"), max_length=100, blank=True, db_default="")
+    live_epoch = models.BigIntegerField(_("live under epoch"), null=True)
 
     objects = ScopedManager()
 
@@ -296,10 +356,17 @@ class Replacement(models.Model):
             models.Index(fields=["unit", "-id"], name="replacement_unit"),
             models.Index(fields=["seat", "generation"], name="replacement_pending", condition=Q(live_at=None)),
             models.Index(fields=["decided_at"], name="replacement_decided"),
+            models.Index(fields=["unit", "decided_at"], name="replacement_unit_decided"),
+            models.Index(fields=["failed_at"], name="replacement_failed", condition=Q(failed_at__isnull=False)),
         ]
 
     def __str__(self) -> str:
         return f"{self.seat_id} g{self.generation}"
+
+    @property
+    def decider(self) -> str:
+        """Who decided it, as whoever asks may see."""
+        return shown_who(self.actor, self.unit_id)
 
 
 class Successor(models.Model):
@@ -348,6 +415,9 @@ class Incident(models.Model):
         CAPACITY = "capacity", _("no host takes the division")
         CAP = "cap", _("daily cap of replacements reached")
         EXTERNAL = "external", _("external agents are silent")
+        STALLED = "stalled", _("a host does not take up its new agents")
+        CRASH_LOOP = "crash-loop", _("new agents of a blueprint version do not last")
+        DUPLICATE = "duplicate", _("two live agents of one seat")
 
     unit = models.ForeignKey(Unit, verbose_name=_("unit"), on_delete=models.PROTECT)
     kind = models.CharField(_("kind"), max_length=14, choices=Kind)
@@ -355,6 +425,10 @@ class Incident(models.Model):
     closed_at = models.DateTimeField(_("closed at"), null=True)
     deficit = models.PositiveIntegerField(_("largest deficit"), default=0)
     detail = models.CharField(_("detail"), max_length=200, blank=True)
+    acknowledged_at = models.DateTimeField(_("acknowledged at"), null=True)
+    acknowledged_by = models.CharField(_("acknowledged by"), max_length=200, blank=True)
+    released_at = models.DateTimeField(_("brake released at"), null=True)
+    released_by = models.CharField(_("brake released by"), max_length=200, blank=True)
 
     objects = ScopedManager()
 
@@ -372,6 +446,22 @@ class Incident(models.Model):
 
     def __str__(self) -> str:
         return f"{self.kind} {self.unit_id}"
+
+    @property
+    def brakes(self) -> bool:
+        """Whether it holds replacement back now."""
+        holding_back = self.kind in (self.Kind.SILENCE, self.Kind.MASS_SILENCE)
+        return holding_back and self.closed_at is None and self.released_at is None
+
+    @property
+    def acknowledger(self) -> str:
+        """Who acknowledged it, as whoever asks may see."""
+        return shown_who(self.acknowledged_by, self.unit_id)
+
+    @property
+    def releaser(self) -> str:
+        """Who released the brake, as whoever asks may see."""
+        return shown_who(self.released_by, self.unit_id)
 
 
 class FencedHost(models.Model):

@@ -22,13 +22,14 @@ from bus.fencing import report as report_fenced
 from bus.leases import BOOK, Claim
 from claytom_agent.messages import AgentState, Presence
 from holding.models import Division, Seat
+from subsidiaries.replacement import holders
 from subsidiaries.replacement.models import LIVE_STATES, Census, DivisionState, Monitor, SeatState
 
 BLIND_AFTER = timedelta(seconds=15)  # a gap in all presence this long is the monitor's, not the agents'
 CODE_SEPARATOR = "-g"
 DIVISION_FIELDS = (
-    "host", "epoch", "seen_at", "full_at", "reported_at", "observed_generation", "report_asked_at", "running",
-    "paused", "refused_generation", "refusal",
+    "host", "epoch", "seen_at", "full_at", "reported_at", "observed_generation", "taken_up_at", "report_asked_at",
+    "running", "paused", "refused_generation", "refusal",
 )  # fmt: skip
 COUNT_SEATS = """
     insert into replacement_census (division_id, unit_id, role, seats, live)
@@ -108,6 +109,19 @@ class Observed:
     changed: int = 0
 
 
+@dataclass(slots=True)
+class Missed:
+    """Seats that full reports leave out. Of a host that is behind its manifest it is unsure: it cannot have yet the
+    agents that were appointed since."""
+
+    seats: list[int] = field(default_factory=list)
+    unsure: list[int] = field(default_factory=list)
+
+    def add(self, absent: Iterable[int], *, behind: bool) -> None:
+        """Add what one report leaves out."""
+        (self.unsure if behind else self.seats).extend(absent)
+
+
 def ensure_states() -> int:
     """Create the state rows of seats, divisions and census cells that have none; return how many seats.
 
@@ -168,12 +182,14 @@ def observe(*, reports: Iterable[Presence], roster: Roster) -> Observed:
     _note_monitor(now)
     states = {
         state.division_id: state
-        for state in DivisionState.objects.select_for_update()
+        for state in DivisionState.objects.select_for_update(of=("self",))
         .filter(division_id__in=[roster.divisions[key] for key in newest])
+        .select_related("division")
         .order_by("division_id")
     }
     listed: list[tuple[int, int, str, int]] = []
-    missed: list[int] = []
+    missed = Missed()
+    told: dict[str, holders.Told] = {}
     for key, group in newest.items():
         state = states[roster.divisions[key]]
         for report in group:
@@ -181,13 +197,20 @@ def observe(*, reports: Iterable[Presence], roster: Roster) -> Observed:
                 outcome.stale += 1
                 continue
             outcome.taken += 1
+            known, first = report.epoch == state.epoch, len(listed)
+            repeated = known and report.ts == state.reported_at
             _note_division(state, report, now)
-            _collect(report, roster.seats_for(report), listed, missed)
+            absent = _collect(report, roster.seats_for(report), listed)
+            if not repeated:  # the same report twice is one look
+                missed.add(absent, behind=state.observed_generation < state.division.manifest_generation)
+            live = [(seat, generation) for seat, generation, said, _ in listed[first:] if said in LIVE_STATES]
+            told[key] = holders.Told(report.host, report.epoch, report.full, known, live)
     DivisionState.objects.bulk_update(
         states.values(),
         DIVISION_FIELDS,
     )
     touched = _apply(listed, missed, now)
+    touched.update(holders.check(told.values(), now))
     outcome.changed = len(touched)
     if touched:
         recount(division_ids=touched.values())
@@ -248,6 +271,8 @@ def _note_division(state: DivisionState, report: Presence, now: datetime) -> Non
     state.epoch = report.epoch
     state.seen_at = now
     state.reported_at = report.ts
+    if report.observed_generation > state.observed_generation:
+        state.taken_up_at = now
     state.observed_generation = report.observed_generation
     state.paused = report.counts.get("paused", 0)
     state.running = max(report.total - state.paused - report.counts.get("failed", 0), 0)
@@ -259,12 +284,8 @@ def _note_division(state: DivisionState, report: Presence, now: datetime) -> Non
         state.report_asked_at = None
 
 
-def _collect(
-    report: Presence,
-    seats: dict[str, Place],
-    listed: list[tuple[int, int, str, int]],
-    missed: list[int],
-) -> None:
+def _collect(report: Presence, seats: dict[str, Place], listed: list[tuple[int, int, str, int]]) -> list[int]:
+    """Add to `listed` whom the report names; return the seats that it leaves out, if it is about everybody."""
     named = set()
     for mark, state, done, _age in report.agents:
         code, _, generation = mark.rpartition(CODE_SEPARATOR)
@@ -273,11 +294,12 @@ def _collect(
             continue
         named.add(code)
         listed.append((place.seat_id, int(generation), state, done))
-    if report.full and len(named) < len(seats):
-        missed.extend(place.seat_id for code, place in seats.items() if code not in named)
+    if not report.full or len(named) >= len(seats):
+        return []
+    return [place.seat_id for code, place in seats.items() if code not in named]
 
 
-def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Sequence[int], now: datetime) -> dict[int, int]:
+def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Missed, now: datetime) -> dict[int, int]:
     """Write what changed; return the division of each seat whose row changed."""
     last = {row[:2]: row for row in listed}  # the last word about each agent counts
     rows = sorted(last.values())
@@ -298,17 +320,17 @@ def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Sequence[int], n
                 [now, *map(list, zip(*rows, strict=True))],
             )
             touched.update(cursor.fetchall())
-        if missed:
+        if missed.seats or missed.unsure:
             cursor.execute(
                 """
                 update replacement_seatstate
                 set missed = least(missed + 1, 100), state = 'unknown',
                     since = case when state <> 'unknown' then %s else since end
-                where seat_id = any(%s) and state <> 'retired'
+                where (seat_id = any(%s) or (seat_id = any(%s) and state <> 'starting')) and state <> 'retired'
                   and not exists (select from holding_seat seat where seat.id = seat_id and seat.external)
                 returning seat_id, division_id
                 """,
-                [now, sorted(missed)],
+                [now, sorted(missed.seats), sorted(missed.unsure)],
             )
             touched.update(cursor.fetchall())
     return touched
@@ -320,8 +342,9 @@ def _note_monitor(now: datetime) -> None:
             """
             insert into replacement_monitor as m (id, since, last_at) values (1, %(now)s, %(now)s)
             on conflict (id) do update set last_at = %(now)s,
-                since = case when m.last_at < %(now)s - make_interval(secs => %(gap)s) then %(now)s else m.since end
-            where m.last_at < %(now)s - interval '1 second'
+                since = case when m.last_at < %(now)s - make_interval(secs => %(gap)s) or m.since > %(now)s
+                             then %(now)s else m.since end
+            where m.last_at < %(now)s - interval '1 second' or m.last_at > %(now)s + interval '1 second'
             """,
             {"now": now, "gap": BLIND_AFTER.total_seconds()},
         )
@@ -355,6 +378,24 @@ def recount(*, division_ids: Iterable[int]) -> None:
         )
 
 
+def set_right(*, division_ids: Iterable[int], now: datetime) -> int:
+    """Take back times of the divisions that lie ahead of `now`, after the clock was set back; return how many.
+
+    Whoever was heard of in an hour's time would be taken for alive for an hour, and a new agent waited for as long.
+    """
+    ids, ahead = sorted(division_ids), now + timedelta(seconds=1)
+    states = DivisionState.objects.filter(pk__in=ids)
+    late = Q(seen_at__gt=ahead) | Q(full_at__gt=ahead) | Q(report_asked_at__gt=ahead)
+    seats = SeatState.objects.filter(division_id__in=ids, since__gt=ahead).exclude(state__in=LIVE_STATES)
+    if not states.filter(late).exists() and not seats.exists():
+        return 0
+    lock_divisions(division_ids=ids)
+    changed = states.filter(seen_at__gt=ahead).update(seen_at=now)
+    changed += states.filter(full_at__gt=ahead).update(full_at=None)  # when it was looked is not known any more
+    changed += states.filter(report_asked_at__gt=ahead).update(report_asked_at=None)
+    return changed + seats.update(since=now)
+
+
 def lock_divisions(*, division_ids: Iterable[int]) -> None:
     """Lock the divisions' states, in order: whoever changes states of seats does this first, so none deadlocks."""
     states = DivisionState.objects.select_for_update().filter(division_id__in=sorted(division_ids))
@@ -366,8 +407,10 @@ def note_restored(*, seat_ids: Iterable[int], at: datetime) -> int:
     with connection.cursor() as cursor:
         cursor.execute(
             """
-            update replacement_replacement r set live_at = %s
-            from replacement_seatstate s
+            update replacement_replacement r
+            set live_at = %s, live_host = d.host, live_epoch = d.epoch,
+                told_at = case when d.taken_up_at >= r.decided_at then d.taken_up_at end
+            from replacement_seatstate s join replacement_divisionstate d on d.division_id = s.division_id
             where r.live_at is null and r.seat_id = any(%s) and s.seat_id = r.seat_id
               and s.generation = r.generation and s.state = any(%s)
             """,
@@ -443,7 +486,7 @@ def note_singles(*, told: Mapping[int, tuple[int, str, int]], now: datetime) -> 
     """Apply what agents with a connection of their own say: generation, state and items done, by seat."""
     divisions = SeatState.objects.filter(pk__in=told).values_list("division_id", flat=True)
     lock_divisions(division_ids=set(divisions))
-    touched = _apply([(seat, *row) for seat, row in told.items()], [], now)
+    touched = _apply([(seat, *row) for seat, row in told.items()], Missed(), now)
     if touched:
         recount(division_ids=touched.values())
 

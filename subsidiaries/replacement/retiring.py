@@ -21,9 +21,9 @@ from holding.models import FIRST_TEMPORARY, Agent, Role, Unit
 from iam.access.models import User
 from iam.access.rights import RefusedError, rights_of
 from subsidiaries.replacement import caps, services, staffing
+from subsidiaries.replacement.cases import Case
 from subsidiaries.replacement.models import LIVE_STATES, Replacement, StaffingRule
 from subsidiaries.replacement.planning import Retiree, Retirement, StaffingPlan
-from subsidiaries.replacement.services import Case
 
 PERMISSION: Final = "commands.issue"
 REASON_LENGTH: Final = 500

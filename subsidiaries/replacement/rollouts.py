@@ -21,6 +21,7 @@ from audit import services as audit
 from holding import blueprints
 from holding.models import Agent, Blueprint, BlueprintVersion, Division, Role, Seat, Suspension, Unit
 from subsidiaries.replacement import observing, services, surge
+from subsidiaries.replacement.cases import Case
 from subsidiaries.replacement.incidents import ACTOR
 from subsidiaries.replacement.models import LIVE_STATES, STALE_AFTER, Census, Replacement, SeatState
 from subsidiaries.replacement.rollout_models import Rollout, RolloutSeat, RolloutUnit, SurgeSeat
@@ -159,9 +160,7 @@ class _Step:
         if not seats:
             return set()
         made_by = {seat: versions.get(seat, self.version) for seat, _ in seats}
-        cases = [
-            services.Case(seat, generation, Replacement.Reason.ROLLOUT, self.now) for seat, generation in seats
-        ]
+        cases = [Case(seat, generation, Replacement.Reason.ROLLOUT, self.now) for seat, generation in seats]
         services.replace(unit=self.unit, cases=cases, actor=ACTOR, versions=made_by)
         wanted = dict(seats)
         moved = Seat.objects.filter(pk__in=wanted).values_list("pk", "generation")

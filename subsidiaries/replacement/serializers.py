@@ -6,8 +6,16 @@ from drf_spectacular.utils import OpenApiExample, extend_schema_serializer
 from rest_framework import serializers
 
 from holding.lifecycle import Stage
+from iam.access.names import shown_who
 from iam.access.rights import REASON_LENGTH
-from subsidiaries.replacement.models import FencedHost, Replacement
+from subsidiaries.replacement.models import (
+    FencedHost,
+    Incident,
+    IncidentStep,
+    Replacement,
+    SeatBackoff,
+    ServiceLevel,
+)
 from subsidiaries.replacement.shown import SHOWN_STATES
 
 Row = dict[str, Any]
@@ -142,7 +150,14 @@ class IsolationSerializer(serializers.Serializer[Row]):
                 "detail": "",
                 "detected_at": "2026-11-22T16:40:11.804220Z",
                 "decided_at": "2026-11-22T16:40:12.031337Z",
+                "told_at": "2026-11-22T16:40:12.481102Z",
                 "live_at": "2026-11-22T16:40:13.377401Z",
+                "failed_at": None,
+                "actor": "portal/arp",
+                "host": "host-1",
+                "epoch": 4711,
+                "live_host": "host-1",
+                "live_epoch": 4711,
             },
         )
     ]
@@ -166,12 +181,25 @@ class ReplacementSerializer(serializers.Serializer[Row]):
     detail = serializers.CharField(allow_blank=True)
     detected_at = serializers.DateTimeField(help_text="When the loss was seen.")
     decided_at = serializers.DateTimeField(help_text="When the successor was appointed.")
+    told_at = serializers.DateTimeField(allow_null=True, help_text="When its host had taken up the manifest.")
     live_at = serializers.DateTimeField(allow_null=True, help_text="When the successor was first seen live.")
+    failed_at = serializers.DateTimeField(
+        allow_null=True, help_text="When the successor was replaced in its turn, if it did not last."
+    )
+    actor = serializers.CharField(help_text="Who decided: a part of the portal, or a person.")
+    host = serializers.CharField(help_text="The host that told of the loss.")
+    epoch = serializers.IntegerField(allow_null=True, help_text="The epoch of its lease.")
+    live_host = serializers.CharField(help_text="The host that told of the successor.")
+    live_epoch = serializers.IntegerField(allow_null=True, help_text="The epoch of its lease.")
 
+    plain = (
+        "detail", "detected_at", "decided_at", "told_at", "live_at", "failed_at", "host", "epoch", "live_host",
+        "live_epoch",
+    )  # fmt: skip
     columns = (
-        "id", "unit__slug", "seat__role__slug", "seat__body__slug", "seat__code", "seat_id", "generation",
-        "old_agent__subject", "new_agent__subject", "promoted_from__subject", "reason", "detail", "detected_at",
-        "decided_at", "live_at",
+        "id", "unit_id", "unit__slug", "seat__role__slug", "seat__body__slug", "seat__code", "seat_id",
+        "generation", "old_agent__subject", "new_agent__subject", "promoted_from__subject", "reason", "actor",
+        *plain,
     )  # fmt: skip
 
     def to_representation(self, row: Row) -> Row:
@@ -187,10 +215,8 @@ class ReplacementSerializer(serializers.Serializer[Row]):
             "new_agent": row["new_agent__subject"],
             "promoted_from": row["promoted_from__subject"],
             "reason": row["reason"],
-            "detail": row["detail"],
-            "detected_at": row["detected_at"],
-            "decided_at": row["decided_at"],
-            "live_at": row["live_at"],
+            "actor": shown_who(row["actor"], row["unit_id"]),
+            **{name: row[name] for name in self.plain},
         }
 
 
@@ -243,3 +269,115 @@ class FencedHostSerializer(serializers.Serializer[Row]):
         """Return the host of a row of `columns`."""
         shown = {name: row[name] for name in self.columns if not name.startswith("division__")}
         return {**shown, "unit": row["division__unit__slug"], "division": row["division__key"]}
+
+
+class IncidentStepSerializer(serializers.ModelSerializer[IncidentStep]):
+    """What happened to an incident."""
+
+    who = serializers.CharField(source="shown", help_text="Username, or a part of the portal.")
+
+    class Meta:
+        model = IncidentStep
+        fields = ("kind", "who", "note", "at")
+        read_only_fields = fields
+
+
+@extend_schema_serializer(
+    examples=[
+        OpenApiExample(
+            "A brake that a person released",
+            value={
+                "id": 7,
+                "unit": "pricing",
+                "kind": "mass-silence",
+                "detail": "60% of the agents are silent",
+                "deficit": 900,
+                "opened_at": "2026-11-22T16:40:11.804220Z",
+                "closed_at": None,
+                "brakes": False,
+                "acknowledged_at": "2026-11-22T16:41:02.120331Z",
+                "acknowledged_by": "sandra.ibanez",
+                "released_at": "2026-11-22T16:44:40.003101Z",
+                "released_by": "sandra.ibanez",
+            },
+            response_only=True,
+        )
+    ]
+)
+class IncidentSerializer(serializers.ModelSerializer[Incident]):
+    """Something that ARP does not mend alone."""
+
+    unit = serializers.CharField(source="unit.slug", help_text="Slug of the unit.")
+    kind = serializers.ChoiceField(choices=Incident.Kind.choices, help_text="What is the matter.")
+    brakes = serializers.BooleanField(help_text="Whether it holds replacement back now.")
+    acknowledged_by = serializers.CharField(source="acknowledger", help_text="Who looks after it.")
+    released_by = serializers.CharField(source="releaser", help_text="Who released the brake.")
+
+    class Meta:
+        model = Incident
+        fields: tuple[str, ...] = (
+            "id", "unit", "kind", "detail", "deficit", "opened_at", "closed_at", "brakes", "acknowledged_at",
+            "acknowledged_by", "released_at", "released_by",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class IncidentDetailSerializer(IncidentSerializer):
+    """An incident with what happened to it."""
+
+    steps = IncidentStepSerializer(many=True)
+
+    class Meta(IncidentSerializer.Meta):
+        fields = (*IncidentSerializer.Meta.fields, "steps")
+        read_only_fields = fields
+
+
+class NoteSerializer(serializers.Serializer[dict[str, object]]):
+    """What somebody writes about an incident."""
+
+    note = serializers.CharField(max_length=500, help_text="Kept with the incident and in the ledger.")
+
+
+class AcknowledgeSerializer(serializers.Serializer[dict[str, object]]):
+    """That somebody looks after an incident, and what they write."""
+
+    note = serializers.CharField(
+        max_length=500, required=False, default="", allow_blank=True, help_text="Kept with the incident."
+    )
+
+
+class ReleaseSerializer(serializers.Serializer[dict[str, object]]):
+    """Why the brake is released."""
+
+    reason = serializers.CharField(max_length=500, help_text="Why; the ledger keeps it.")
+
+
+class ServiceLevelSerializer(serializers.ModelSerializer[ServiceLevel]):
+    """The service levels of a unit, or of the holding, over a span of time."""
+
+    unit = serializers.CharField(
+        source="unit.slug", allow_null=True, default=None, help_text="Slug of the unit; null: the whole holding."
+    )
+    span = serializers.ChoiceField(choices=ServiceLevel.Span.choices, help_text="The time up to `as_of`.")
+
+    class Meta:
+        model = ServiceLevel
+        fields = (
+            "id", "unit", "span", "as_of", "replaced", "waiting", "short_lived", "detect_p50", "detect_p95",
+            "detect_max", "restore_p50", "restore_p95", "restore_max", "seconds_below", "duplicates", "brakes",
+            "cost",
+        )  # fmt: skip
+        read_only_fields = fields
+
+
+class SeatBackoffSerializer(serializers.ModelSerializer[SeatBackoff]):
+    """A seat that waits before it is replaced again."""
+
+    unit = serializers.CharField(source="unit.slug", help_text="Slug of the unit.")
+    seat = serializers.CharField(source="seat.code", help_text="Code of the seat.")
+    seat_id = serializers.IntegerField()
+
+    class Meta:
+        model = SeatBackoff
+        fields = ("seat_id", "seat", "unit", "strikes", "decided_at", "not_before")
+        read_only_fields = fields

@@ -6,12 +6,12 @@ costs one cycle. Idempotent: a replacement is unique per (seat, generation). One
 """
 
 import logging
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from django.db import transaction
-from django.db.models import F, Sum
+from django.db.models import F
 from django.utils import timezone
 
 from bus import fencing, mailbox
@@ -21,11 +21,27 @@ from bus.leases import BOOK, Claim, Standing
 from holding import services as holding
 from holding.lifecycle import Stage
 from holding.models import Agent, BlueprintVersion, Seat, Unit
-from subsidiaries.replacement import caps, incidents, locking, looping, observing, singles, stages, succession
+from subsidiaries.replacement import (
+    brakes,
+    caps,
+    cases,
+    findings,
+    incidents,
+    locking,
+    looping,
+    observing,
+    pacing,
+    singles,
+    stages,
+    succession,
+)
+from subsidiaries.replacement.cases import Case
+from subsidiaries.replacement.findings import Findings
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
     DivisionState,
+    DoubleHolder,
     Incident,
     Replacement,
     SeatState,
@@ -38,12 +54,19 @@ after_reports = observing.after_reports
 note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
 note_singles, note_silent = observing.note_singles, observing.note_silent
 lock_unit = locking.lock_unit
+register_cases, version_in_trouble = cases.register_cases, pacing.version_in_trouble
 ACTOR = incidents.ACTOR
-MISSED_TWICE = stages.MISSED_TWICE
 HINT_AFTER = timedelta(seconds=20)
 REPORT_AGAIN = timedelta(seconds=10)
-LOSSES = (Replacement.Reason.FAILED, Replacement.Reason.MISSING, Replacement.Reason.QUARANTINE)  # are succeeded
-AT_ONCE = (Replacement.Reason.FAILED, Replacement.Reason.QUARANTINE)  # the others wait for the pace of missing ones
+DOUBLE_SHOWN = timedelta(minutes=2)  # two full reports: so long a seat with two holders keeps its incident open
+MOST_NAMED = 5
+CYCLE = timedelta(seconds=9)  # a little less than the beat's ten seconds: two beats replace no more than one
+SUCCEEDED = (
+    Replacement.Reason.FAILED,
+    Replacement.Reason.MISSING,
+    Replacement.Reason.QUALITY,
+    Replacement.Reason.QUARANTINE,
+)  # by promotion, where there are successors; whoever did not become live was no holder to succeed
 _steps: list[Callable[[Unit], object]] = []
 
 
@@ -77,6 +100,7 @@ class Cycle:
     silent: float = 0.0
     skipped: str = ""
     floor: int = 0
+    slow: int = 0  # of the deferred, those that wait for the batch before them to become live
 
     @property
     def below(self) -> int:
@@ -87,16 +111,6 @@ class Cycle:
     def deficit(self) -> int:
         """How many agents are missing."""
         return self.seats - self.live - self.vacant
-
-
-@dataclass(frozen=True, slots=True)
-class Case:
-    """A seat to be replaced: why, and since when it has been amiss."""
-
-    seat_id: int
-    generation: int
-    reason: Replacement.Reason
-    detected_at: datetime
 
 
 @transaction.atomic
@@ -112,119 +126,100 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     now = timezone.now()
     rule = StaffingRule.objects.get()
     since = observing.watching_since()
+    observing.set_right(division_ids=row.division_set.values_list("pk", flat=True), now=now)
     divisions = list(DivisionState.objects.filter(division__unit=row).select_related("division"))
     heard = [state for state in divisions if state.seen_at and state.seen_at > now - STALE_AFTER]
     looping.note_loops(now)
-    cases = [*_cases(heard), *_revoked(row, now)]
+    found = findings.look(row, heard, rule, now)
     settled = since is not None and since < now - timedelta(seconds=rule.relocation_s)
-    silent = _silent_share(row, divisions, heard, rule, now) if settled else 0.0
-    allowed, deferred = _within_limits(row, cases, silent, rule)
+    silent, lost, moving = findings.silence(row, divisions, found.missing, rule, now) if settled else (0.0, [], 0)
+    per_cycle, braked = brakes.brake(row, silent, rule, settled=settled)
+    pacing.note_proven(row, now)
+    if not found.cases and braked is None and not silent:
+        found.cases = cases.quality_cases(row, rule, now)
+    allowed, deferred, slow = _within_limits(row, found.cases, per_cycle, rule)
     done = replace(unit=row, cases=allowed, actor=actor)
     stages.settle(unit=row, rule=rule, now=now)
     succession.refresh_stale(unit=row, now=now)
     if since:
         _take_steps(row)
-    _ask_reports(row, heard, now)
+    _ask_reports(row, heard, found.look_again, now)
     _hint_laggards(heard, now)
     silent_alone = singles.door().silent(row.pk, now)
     observing.note_silent(seat_ids=silent_alone, now=now)
     seats, live = Census.objects.by_unit(now).get(row.pk, (0, 0))
     vacant = observing.vacant_seats(division_ids=[state.division_id for state in divisions])
     if settled:
-        incidents.note_incidents(row, divisions, heard, silent, rule, now)
         incidents.note_external(row, len(silent_alone))
+        _note_silence(row, lost, braked, silent)
+    _note_troubles(row, found, rule, timezone.now())  # what was decided meanwhile is told of at once
     # A seat that is vacant on purpose lowers what must be live, once the reserve is used up.
     spared = max(0, min(vacant, row.floor - seats + vacant))
-    incidents.note_floor(row, live + spared, now, settled=settled)
+    explained = row.floor if braked is not None else moving
+    incidents.note_floor(row, live + spared, now, settled=settled, explained=explained)
     skipped = "" if since else "no presence is being received"
-    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped, row.floor)
+    return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped, row.floor, slow)
 
 
-def _cases(heard: Sequence[DivisionState]) -> list[Case]:
-    """Return the seats to replace in divisions that a live host reports on: reported failed, or missed twice."""
-    amiss = (
-        SeatState.objects.filter(division_id__in=[state.division_id for state in heard])
-        .exclude(state__in=["idle", "busy", "paused", "retired"])
-        .exclude(seat__external=True)
-        .values_list("seat_id", "generation", "state", "missed", "since")
-        .order_by("seat_id")
+def _note_silence(unit: Unit, lost: Sequence[DivisionState], braked: Incident | None, silent: float) -> None:
+    """Open or close the incident of divisions that no host takes; while a brake's is open, that says it already."""
+    if braked is not None and lost:
+        return
+    names = ", ".join(sorted(state.division.key for state in lost))
+    if not lost:
+        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAPACITY])
+        return
+    incidents.open_incident(
+        unit=unit, kind=Incident.Kind.CAPACITY, detail=f"no host for {names}", deficit=round(silent * unit.floor)
     )
-    now = timezone.now()
-    cases = []
-    for seat, generation, state, missed, since in amiss:
-        if state == SeatState.State.FAILED:
-            cases.append(Case(seat, generation, Replacement.Reason.FAILED, since or now))
-        elif missed >= MISSED_TWICE:
-            cases.append(Case(seat, generation, Replacement.Reason.MISSING, since or now))
-    return [*cases, *_isolated(heard, {case.seat_id for case in cases})]
 
 
-def _isolated(heard: Sequence[DivisionState], known: Collection[int]) -> list[Case]:
-    """Return the seats whose agents were isolated: paused until their successors come."""
-    agents = Agent.objects.in_office().filter(
-        stage=Stage.QUARANTINED, seat__division_id__in=[state.division_id for state in heard], seat__external=False
+def _note_troubles(unit: Unit, found: Findings, rule: StaffingRule, now: datetime) -> None:
+    """Open and close the incidents of what the controller met: hosts that lag, versions that crash, two holders."""
+    stalled = ", ".join(sorted(found.stalled))
+    versions = ", ".join(pacing.troubled(unit, now, rule))
+    doubles = DoubleHolder.objects.filter(unit=unit, last_at__range=(now - DOUBLE_SHOWN, now)).select_related(
+        "seat"
     )
-    rows = agents.exclude(seat_id__in=known).values_list("seat_id", "generation").order_by("seat_id")
-    now = timezone.now()
-    return [Case(seat, generation, Replacement.Reason.QUARANTINE, now) for seat, generation in rows]
+    names = [f"{row.seat.code} g{row.generation} g{row.other}" for row in doubles[:MOST_NAMED]]
+    told = {
+        Incident.Kind.STALLED: (f"{found.late} new agents are not taken up by the hosts of {stalled}", found.late),
+        Incident.Kind.CRASH_LOOP: (f"new agents of {versions} do not last", 1) if versions else ("", 0),
+        Incident.Kind.DUPLICATE: (", ".join(names), len(names)),
+    }
+    for kind, (text, deficit) in told.items():
+        if deficit:
+            incidents.open_incident(unit=unit, kind=kind, detail=text, deficit=deficit)
+    over = [kind for kind, (_text, deficit) in told.items() if not deficit]
+    incidents.close_incidents(unit=unit, kinds=over)
 
 
-def _revoked(unit: Unit, now: datetime) -> list[Case]:
-    """Return the hosted seats whose agent was made by a version that is revoked by now."""
-    versions = BlueprintVersion.objects.filter(state=BlueprintVersion.State.REVOKED)
-    revoked = dict(versions.values_list("pk", "ended_at"))
-    if not revoked:
-        return []
-    holders = Agent.objects.in_office().filter(unit=unit, blueprint__in=revoked, seat__external=False)
-    rows = holders.order_by("seat_id").values_list("seat_id", "generation", "blueprint_id")
-    return [Case(seat, made, Replacement.Reason.REVOKED, revoked[by] or now) for seat, made, by in rows]
-
-
-def _silent_share(
-    unit: Unit,
-    divisions: Sequence[DivisionState],
-    heard: Sequence[DivisionState],
-    rule: StaffingRule,
-    now: datetime,
-) -> float:
-    """Return the share of the unit's seats whose division has been silent for longer than a relocation takes."""
-    limit = now - timedelta(seconds=rule.relocation_s)
-    silent = [state.division_id for state in divisions if state.seen_at is None or state.seen_at < limit]
-    if not silent:
-        return 0.0
-    seats = dict(Census.objects.filter(unit=unit).values_list("division_id").annotate(Sum("seats")).order_by())
-    lost: int = sum(seats.get(division, 0) for division in silent)
-    return lost / max(1, sum(seats.values()))
-
-
-def _within_limits(unit: Unit, cases: Sequence[Case], silent: float, rule: StaffingRule) -> tuple[list[Case], int]:
-    """Return the cases that may be decided now, and how many have to wait.
+def _within_limits(
+    unit: Unit, found: Sequence[Case], per_cycle: int, rule: StaffingRule
+) -> tuple[list[Case], int, int]:
+    """Return the cases that may be decided now, how many have to wait, and how many of them for slow start.
 
     What a live host reports failed is replaced up to the day's cap, beyond which people are asked; what merely
-    went missing only as fast as the brake on silence allows, since silence may be ours; and so what is of a
-    revoked version, since those agents still do their work. A seat that is named twice is replaced once.
+    went missing or did not become live only `per_cycle`, as the brake on silence allows, since silence may be ours;
+    and so what is of a revoked version, since those agents still do their work.
     """
-    failed = [case for case in cases if case.reason in AT_ONCE]
-    named = {case.seat_id for case in failed}
-    missing = []
-    for case in cases:
-        if case.seat_id not in named:
-            named.add(case.seat_id)
-            missing.append(case)
-    per_cycle = rule.missing_per_cycle
-    if silent > rule.stop_above:
-        per_cycle = 0
-    elif silent > rule.slow_above:
-        per_cycle = rule.missing_per_cycle_slow
-    wanted = failed + missing[:per_cycle]
-    left = caps.left_today(unit, rule) if wanted else 0
-    allowed = wanted[:left]
-    if waiting := len(wanted) - len(allowed):
+    if not found:
+        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
+        return [], 0, 0
+    now = timezone.now()
+    lately = 0
+    if any(case.reason in pacing.METERED for case in found):
+        recent = Replacement.objects.filter(unit=unit, decided_at__gt=now - CYCLE, decided_at__lte=now)
+        lately = recent.filter(reason__in=pacing.METERED).count()
+    paced = pacing.pace(unit, found, rule, now, metered=max(0, per_cycle - lately))
+    left = caps.left_today(unit, rule) if paced.due else 0
+    allowed = paced.due[:left]
+    if waiting := len(paced.due) - len(allowed):
         incidents.open_incident(unit=unit, kind=Incident.Kind.CAP, detail=f"{waiting} wait", deficit=waiting)
         caps.ask_for_more(unit=unit, extra=waiting)
     else:
         incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
-    return allowed, len(named) - len(allowed)
+    return allowed, len(found) - len(allowed), paced.slow
 
 
 @transaction.atomic
@@ -243,7 +238,7 @@ def replace(
     lock_unit(unit_id=unit.pk)
     now = timezone.now()
     by_seat = {case.seat_id: case for case in cases}
-    lost = {case.seat_id: case.generation for case in cases if case.reason in LOSSES}
+    lost = {case.seat_id: case.generation for case in cases if case.reason in SUCCEEDED}
     steps = {step.seat_id: step for step in succession.plan(unit=unit, lost=lost, now=now)}
     for step in steps.values():
         if step.seat_id not in by_seat:
@@ -260,8 +255,16 @@ def replace(
     if not appointments:
         return 0
     observing.lock_divisions(division_ids={item.seat.division_id for item in appointments})
+    failed = [case for item in appointments if (case := by_seat[item.seat.pk]).reason not in Replacement.ON_PURPOSE]
+    pacing.note_decided(unit, {case.seat_id: case.generation for case in failed}, StaffingRule.objects.get(), now)
+    told = DivisionState.objects.in_bulk({item.seat.division_id for item in appointments})
     Replacement.objects.bulk_create(
-        [_replacement(unit, item, by_seat[item.seat.pk], steps.get(item.seat.pk), now) for item in appointments],
+        [
+            _replacement(
+                unit, item, by_seat[item.seat.pk], steps.get(item.seat.pk), told[item.seat.division_id], now, actor
+            )
+            for item in appointments
+        ],
         batch_size=2000,
     )
     seat_ids = sorted(item.seat.pk for item in appointments)
@@ -294,7 +297,13 @@ def _terms(step: succession.Step, case: Case) -> holding.Terms:
 
 
 def _replacement(
-    unit: Unit, item: holding.Appointment, case: Case, step: succession.Step | None, now: datetime
+    unit: Unit,
+    item: holding.Appointment,
+    case: Case,
+    step: succession.Step | None,
+    told: DivisionState,
+    now: datetime,
+    actor: str,
 ) -> Replacement:
     return Replacement(
         unit=unit,
@@ -304,9 +313,12 @@ def _replacement(
         new_agent=item.new,
         promoted_from=step.promoted if step else None,
         reason=case.reason,
-        detail=step.detail if step else "",
-        detected_at=case.detected_at,
+        detail=step.detail if step and step.detail else case.detail,
+        detected_at=min(case.detected_at, now),
         decided_at=now,
+        actor=actor,
+        host=told.host,
+        epoch=told.epoch,
     )
 
 
@@ -366,18 +378,24 @@ def replace_failed(*, seats: dict[str, list[int]]) -> int:
     for slug, seat_ids in sorted(seats.items()):
         unit = Unit.objects.get(slug=slug)
         states = SeatState.objects.filter(pk__in=seat_ids, state=SeatState.State.FAILED, seat__external=False)
-        cases = [
-            Case(state.seat_id, state.generation, Replacement.Reason.FAILED, state.since or timezone.now())
+        failed = [
+            Case(
+                state.seat_id,
+                state.generation,
+                Replacement.Reason.FAILED,
+                state.since or timezone.now(),
+            )
             for state in states
         ]
-        allowed, _ = _within_limits(unit, cases, 0.0, StaffingRule.objects.get())
+        allowed, *_ = _within_limits(unit, failed, 0, StaffingRule.objects.get())
         done += replace(unit=unit, cases=allowed, actor=ACTOR)
     return done
 
 
-def _ask_reports(unit: Unit, heard: Sequence[DivisionState], now: datetime) -> None:
-    """Ask the hosts for a full report of divisions in which a seat was missed once: one look is not enough."""
-    doubtful = set(
+def _ask_reports(unit: Unit, heard: Sequence[DivisionState], late: Iterable[int], now: datetime) -> None:
+    """Ask the hosts for a full report of divisions in which a seat was missed once, or a new agent is `late`: one
+    look is not enough."""
+    doubtful = set(late) | set(
         SeatState.objects.filter(division_id__in=[state.division_id for state in heard], missed=1).values_list(
             "division_id", flat=True
         )

@@ -16,6 +16,7 @@ from audit.models import LedgerEntry
 from bus.models import OutboxMessage
 from holding.models import Agent, Incumbency, Seat, Unit
 from subsidiaries.replacement import observing, services
+from subsidiaries.replacement.cases import Case
 from subsidiaries.replacement.models import (
     Census,
     DivisionState,
@@ -100,7 +101,7 @@ def test_a_second_cycle_changes_nothing(pricing: Unit) -> None:
 
 def test_the_same_case_decided_twice_is_one_replacement(pricing: Unit) -> None:
     seat = Seat.objects.get(unit=pricing, code="op-0031")
-    case = services.Case(seat.pk, 1, Replacement.Reason.FAILED, timezone.now())
+    case = Case(seat.pk, 1, Replacement.Reason.FAILED, timezone.now())
     assert services.replace(unit=pricing, cases=[case], actor="test") == 1
     assert services.replace(unit=pricing, cases=[case], actor="test") == 0
     assert Seat.objects.get(pk=seat.pk).generation == 2

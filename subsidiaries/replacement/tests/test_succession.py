@@ -21,6 +21,7 @@ from iam.access.rights import NotHeldError, RefusedError
 from iam.access.tests.factories import make_person
 from subsidiaries.commands.tests.factories import manifest_of
 from subsidiaries.replacement import services, succession
+from subsidiaries.replacement.cases import Case
 from subsidiaries.replacement.models import Replacement, SeatState, StaffingRule, Successor
 from subsidiaries.replacement.succession import Candidate, Filled
 from subsidiaries.replacement.tests.factories import bring_to_life, make_staffed_holding, report, silence
@@ -265,7 +266,7 @@ def test_who_is_in_trouble_or_no_agent_of_ours_is_passed_over(pricing: Unit, tro
         assert filled()["di-0002"] == "co-0010-g1"
         return
     if trouble == "isolated":
-        case = services.Case(make_seat(code="di-0001").pk, 1, Replacement.Reason.FAILED, timezone.now())
+        case = Case(make_seat(code="di-0001").pk, 1, Replacement.Reason.FAILED, timezone.now())
         services.replace(unit=pricing, cases=[case], actor="test")
     else:
         lose_only("di-0001")
@@ -306,7 +307,7 @@ def test_all_directors_and_coordinators_at_once_leave_no_seat_empty(pricing: Uni
 
 
 def test_the_same_loss_decided_twice_promotes_once(pricing: Unit) -> None:
-    case = services.Case(make_seat(code="di-0001").pk, 1, Replacement.Reason.FAILED, timezone.now())
+    case = Case(make_seat(code="di-0001").pk, 1, Replacement.Reason.FAILED, timezone.now())
     assert services.replace(unit=pricing, cases=[case], actor="test") == 1
     assert services.replace(unit=pricing, cases=[case], actor="test") == 0
     assert Replacement.objects.count() == 4
@@ -340,7 +341,7 @@ def test_two_controllers_at_once_promote_once() -> None:
     make_staffed_holding()
     bring_to_life("pricing")
     unit, seat = Unit.objects.get(slug="pricing"), make_seat(code="di-0001")
-    case = services.Case(seat.pk, 1, Replacement.Reason.FAILED, timezone.now())
+    case = Case(seat.pk, 1, Replacement.Reason.FAILED, timezone.now())
     start, done, errors = threading.Barrier(3), list[int](), list[Exception]()
 
     def decide() -> None:
