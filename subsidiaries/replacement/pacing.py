@@ -77,7 +77,7 @@ def pace(unit: Unit, cases: Sequence[Case], rule: StaffingRule, now: datetime, *
         version = versions.get(case.seat_id)
         if case.seat_id not in resting and not (version and waits(version.not_before, now, rule)):
             awake.append(case)
-    room = _Room(unit, now)
+    room = _Room(unit, [case.seat_id for case in cases], now)
     for case in sorted(awake, key=lambda one: one.reason in METERED):
         batch = _batch(case, versions.get(case.seat_id))
         if case.reason in METERED and metered <= 0:
@@ -101,32 +101,36 @@ def _batch(case: Case, version: "_Version | None") -> str:
 
 FLIGHTS = """
     with recent as (
-        select r.reason, 'v' || a.blueprint_id as version, r.live_at, r.failed_at
+        select r.reason, 'v' || a.blueprint_id as version, r.live_at, r.failed_at,
+               a.retired_at is null and r.live_at is null and not r.seat_id = any(%s) as on_its_way
           from replacement_replacement r join holding_agent a on a.id = r.new_agent_id
          where r.unit_id = %s and r.decided_at > %s and r.decided_at <= %s
     ), keyed as (
-        select reason as key, live_at, failed_at from recent
-        union all select version, live_at, failed_at from recent
+        select reason as key, live_at, failed_at, on_its_way from recent
+        union all select version, live_at, failed_at, on_its_way from recent
     ), failures as (select key, max(failed_at) as at from keyed group by key)
     select key,
            count(*) filter (where live_at > coalesce(at, '-infinity') and failed_at is null),
-           count(*) filter (where live_at is null and failed_at is null)
+           count(*) filter (where on_its_way)
       from keyed join failures using (key) group by key
 """
 
 
 class _Room:
-    """How many more replacements of a cause, or of a version, may be on their way; read when first asked for."""
+    """How many more replacements of a cause, or of a version, may be on their way; read when first asked for.
 
-    def __init__(self, unit: Unit, now: datetime) -> None:
-        self._unit, self._now = unit, now
+    Those of the `lost` seats are on their way no more: they are what is to be replaced.
+    """
+
+    def __init__(self, unit: Unit, lost: Sequence[int], now: datetime) -> None:
+        self._unit, self._lost, self._now = unit, lost, now
         self._left: dict[str, int] | None = None
 
     def take(self, key: str) -> bool:
         """Take a place, if there is one."""
         if self._left is None:
             with connection.cursor() as cursor:
-                cursor.execute(FLIGHTS, [self._unit.pk, self._now - MEMORY, self._now])
+                cursor.execute(FLIGHTS, [list(self._lost), self._unit.pk, self._now - MEMORY, self._now])
                 found = {key: 1 + live - pending for key, live, pending in cursor.fetchall()}
             self._left = defaultdict(lambda: 1, found)
         self._left[key] -= 1

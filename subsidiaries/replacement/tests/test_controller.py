@@ -6,9 +6,11 @@ from datetime import datetime, timedelta
 import msgspec
 import pytest
 from django.utils import timezone
+from django.utils.translation import override
 
 from audit.models import LedgerEntry
 from bus.models import OutboxMessage
+from holding import blueprints
 from holding.models import Agent, BlueprintVersion, Seat, Unit
 from holding.tests.factories import make_version
 from iam.access.models import User
@@ -29,7 +31,6 @@ from subsidiaries.replacement.models import (
     UnitFloor,
     VersionStanding,
 )
-from subsidiaries.replacement.rollout_models import CrashRule
 from subsidiaries.replacement.tests.factories import (
     bring_to_life,
     give_lease,
@@ -259,11 +260,9 @@ def test_two_cycles_at_once_replace_no_more_missing_agents_than_one(pricing: Uni
 
 
 def new_version() -> BlueprintVersion:
-    """Return an approved version that has made the operators in office, and no agent that has lasted."""
-    version = make_version("operator")
-    Agent.objects.in_office().filter(seat__role__slug="operator").update(blueprint=version)
-    CrashRule.objects.update(least=100)  # it is not halted: there is nothing else to make their successors by
-    return version
+    """Return a version of which the next operators will be, since that of those in office is halted."""
+    blueprints.halt(first_version(), actor="test", reason="of the test")
+    return make_version("operator")
 
 
 def first_version() -> BlueprintVersion:
@@ -386,14 +385,14 @@ def test_a_person_releases_the_brake_with_a_reason_that_the_ledger_keeps(pricing
     report("pricing.1", without=("op-0031",))
     cycle()
     incident = Incident.objects.get()
-    with pytest.raises(RefusedError, match="reason"):
+    with override("en"), pytest.raises(RefusedError, match="reason"):
         responses.release(incident=incident, by=ana, reason=" ")
     assert responses.acknowledge(incident=incident, by=ana).acknowledged_by == "ana"
     responses.release(incident=incident, by=ana, reason="the hosts of 2 to 4 are gone for good")
     assert cycle().replaced == 1
     assert list(IncidentStep.objects.values_list("kind", flat=True)) == ["acknowledged", "released"]
     assert LedgerEntry.objects.get(action="incident.release").actor == "ana"
-    with pytest.raises(RefusedError, match="already"):
+    with override("en"), pytest.raises(RefusedError, match="already"):
         responses.release(incident=incident, by=ana, reason="again")
 
 
