@@ -161,9 +161,9 @@ def make_history(count: int) -> None:
                   from holding_seat s join holding_agent a on a.seat_id = s.id and a.retired_at is null
             ), made as (
                 insert into holding_agent (unit_id, seat_id, generation, agent_id, subject, blueprint_id,
-                                           created_at, retired_at)
+                                           created_at, retired_at, stage)
                 select s.unit_id, s.id, 100 + n, split_part(a.agent_id, '-g', 1) || '-g' || 100 + n,
-                       split_part(a.subject, '-g', 1) || '-g' || 100 + n, a.blueprint_id, now(), now()
+                       split_part(a.subject, '-g', 1) || '-g' || 100 + n, a.blueprint_id, now(), now(), 'replaced'
                   from numbers join seats s on s.place = n %% s.of join holding_agent a on a.id = s.agent
                 returning id, unit_id, seat_id, generation
             )

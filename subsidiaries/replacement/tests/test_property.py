@@ -159,11 +159,16 @@ class Controller(RuleBasedStateMachine):
             assert cursor.fetchone() == (0, 35), "a seat with two agents in office, or none"
         assert DoubleHolder.objects.count() == 0
         assert observing.census_drift() == []
-        new = Replacement.objects.filter(unit__slug=UNIT).order_by("pk")[self.seen :]
-        for key, code, generation in new.values_list("seat__division__key", "seat__code", "generation"):
+        fields = ("seat__division__key", "seat__code", "generation", "reason", "old_agent", "promoted_from")
+        new = list(Replacement.objects.filter(unit__slug=UNIT).order_by("pk").values_list(*fields)[self.seen :])
+        promoted = {agent for *_, agent in new}
+        for key, code, generation, reason, agent, _ in new:
             self.seen += 1
             cause = (key, code, generation - 1)
-            assert cause in self.world.amiss, f"{cause} was well, and was replaced"
+            if reason == Replacement.Reason.PROMOTION:
+                assert agent in promoted, f"{cause} was promoted to no seat"
+            else:
+                assert cause in self.world.amiss, f"{cause} was well, and was replaced"
 
     def teardown(self) -> None:
         """Whatever happened, with capacity every seat is live again, in good time."""

@@ -8,6 +8,7 @@ from datetime import timedelta
 import psycopg
 import pytest
 from django.db import IntegrityError, OperationalError, connection, connections, transaction
+from django.db.models import F
 from django.utils import timezone, translation
 
 from audit.models import LedgerEntry
@@ -359,7 +360,9 @@ def test_the_holders_of_a_revoked_version_are_replaced_within_the_limits(hosts: 
     assert services.ensure(unit="pricing").replaced == 10
     hosts.report(instantly=True)
     assert made_by() == {1: 10, 2: 25}
+    assert services.ensure(unit="pricing").replaced == 0  # another beat of the same ten seconds
     for _ in range(3):
+        Replacement.objects.update(decided_at=F("decided_at") - timedelta(seconds=10))
         services.ensure(unit="pricing")
         hosts.report(instantly=True)
     assert made_by() == {1: 35}
