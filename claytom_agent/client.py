@@ -199,6 +199,7 @@ class Bus:
         self.closing = False
         self.refusals = 0
         """How often in a row the server has refused to take the connection back."""
+        self._refused = False
         self._complaints: dict[str, float] = {}
         self.on_reconnect: list[Callable[[], None]] = []
 
@@ -283,7 +284,11 @@ class Bus:
     async def pause_after_refusal(self) -> None:
         """Wait a moment, longer each time, before the server is asked again with what the file then holds."""
         self.refusals += 1
-        await asyncio.sleep(min(REFUSED_PAUSE_S * 2 ** min(self.refusals, 4), 2.0) * random.uniform(0.7, 1.0))
+        self._refused = True
+        try:
+            await asyncio.sleep(min(REFUSED_PAUSE_S * 2 ** min(self.refusals, 4), 2.0) * random.uniform(0.7, 1.0))
+        finally:
+            self._refused = False
 
     def give_up_requests(self) -> None:
         """Let those who wait for an answer know that it was lost with the line, rather than time out."""
@@ -303,8 +308,8 @@ class Bus:
 
     @property
     def connected(self) -> bool:
-        """Whether the line is up now."""
-        return self._client.is_connected
+        """Whether the line is up now: not while a refusal is waited out, when nats-py may still think so."""
+        return self._client.is_connected and not self._refused
 
     @property
     def server_version(self) -> tuple[int, int]:
