@@ -10,14 +10,16 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from holding import clock
-from holding.models import Agent, Unit
+from holding.models import Agent, Seat, Unit
 from iam.access.models import User
 from iam.authority.matrix import read_matrix
+from iam.authority.models import Approval
 from iam.authority.services import Request, appoint_to_office, install_matrix, request_approval
 from portal.tests.browser.conftest import Person
 from portal.tests.factories import hear, make_replacements, make_shortage
 from subsidiaries.escalations import services
 from subsidiaries.escalations.models import Escalation
+from subsidiaries.replacement.planning import CapDelegation, Retiree, Retirement
 from subsidiaries.replacement.rollout_models import Rollout, RolloutSeat, RolloutUnit
 
 pytestmark = pytest.mark.browser
@@ -28,6 +30,7 @@ PAGES = [
     "/escalations/", "/escalations/?state=resolved",
     "/commands/", "/commands/new/", "/blueprints/", "/blueprints/new/?blueprint=operator",
     "/blueprints/operator/1/", "/rollouts/", "/rollouts/new/",
+    "/staffing/", "/staffing/pricing/change/", "/staffing/pricing/cap/", "/staffing/pricing/retire/",
 ]  # fmt: skip
 WIDTHS = [320, 768, 1440]
 THEMES = ["light", "dark"]
@@ -129,6 +132,32 @@ def test_a_rollout_fits_every_width(person: Person) -> None:
         page.set_viewport_size({"width": width, "height": 900})
         assert_fits(page, width)
         assert_no_barrier(page)
+    assert person.complaints == []
+
+
+def make_staffing() -> None:
+    """A retirement that goes on and a delegated cap, with reasons as long as reasons are."""
+    unit, now, approval = Unit.objects.get(slug="pricing"), clock.now(), Approval.objects.all()[0]
+    seat = Seat.objects.get(unit=unit, role__slug="operator", ordinal=31)
+    reason = "agents that were made before the incident of the second of March, whose price lists have no currency"
+    made = Retirement.objects.create(
+        unit=unit, role=seat.role, choice="named", detail="op-0031", state="running", actor="ana", reason=reason,
+        key="screen", created_at=now, changed_at=now,
+    )  # fmt: skip
+    Retiree.objects.create(retirement=made, seat=seat, generation=seat.generation, place=0)
+    CapDelegation.objects.create(unit=unit, cap=12, starts_on=now.date(), reason=reason, approval=approval)
+
+
+@pytest.mark.usefixtures("events")
+def test_the_staffing_of_a_unit_fits_every_width(person: Person) -> None:
+    make_staffing()
+    for theme in THEMES:
+        person.choose(theme=theme, language="es" if theme == "dark" else "en")
+        page = person.visit("/staffing/pricing/")
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert_fits(page, width)
+            assert_no_barrier(page)
     assert person.complaints == []
 
 
