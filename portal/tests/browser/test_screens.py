@@ -161,6 +161,25 @@ def test_the_staffing_of_a_unit_fits_every_width(person: Person) -> None:
     assert person.complaints == []
 
 
+@pytest.mark.usefixtures("events")
+@pytest.mark.parametrize(
+    ("what", "fields"), [("change", {"reserve": "1", "maximum": "9"}), ("retire", {"count": "3", "surge": "1"})]
+)
+def test_what_is_to_be_confirmed_of_staffing_fits_every_width(
+    person: Person, what: str, fields: dict[str, str]
+) -> None:
+    page = person.visit(f"/staffing/pricing/{what}/")
+    for name, value in {**fields, "reason": "the price lists have no currency"}.items():
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("button[name=confirm]")).to_be_visible()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page, width)
+        assert_no_barrier(page)
+    assert person.complaints == []
+
+
 def make_approvals() -> None:
     """A matrix in force, an office of Ana's, a request that waits for her, and one of her own."""
     install_matrix(data=read_matrix(), actor="test")
