@@ -139,6 +139,7 @@ def make_staffing() -> None:
     """A retirement that goes on and a delegated cap, with reasons as long as reasons are."""
     unit, now, approval = Unit.objects.get(slug="pricing"), clock.now(), Approval.objects.all()[0]
     seat = Seat.objects.get(unit=unit, role__slug="operator", ordinal=31)
+    assert seat.role
     reason = "agents that were made before the incident of the second of March, whose price lists have no currency"
     made = Retirement.objects.create(
         unit=unit, role=seat.role, choice="named", detail="op-0031", state="running", actor="ana", reason=reason,

@@ -7,7 +7,7 @@ from django.utils import timezone
 from bus import leases
 from claytom_agent.messages import Presence, State
 from holding import services as holding
-from holding.models import Seat, Unit
+from holding.models import Seat, Suspension, Unit
 from holding.tests.factories import make_holding
 from subsidiaries.replacement import observing
 from subsidiaries.replacement.models import DivisionState, Monitor
@@ -25,10 +25,11 @@ def make_staffed_holding() -> None:
 
 def leave_vacant(*codes: str, unit: str = "pricing") -> None:
     """Let seats stay without a holder, as an order does."""
+    retired = Suspension.Desired.RETIRED
     for order, seat in enumerate(Seat.objects.filter(unit__slug=unit, code__in=codes), 1):
         where = [seat.division_id]
         holding.suspend(
-            division_ids=where, seat_id=seat.pk, desired="retired", order=order, actor="test", reason="no work"
+            division_ids=where, seat_id=seat.pk, desired=retired, order=order, actor="test", reason="no work"
         )
         gone = holding.vacate(division_ids=where, actor="test", reason="no work", at=timezone.now())
         observing.note_vacated(seat_ids=gone)
