@@ -151,7 +151,9 @@ def _identity(headers: Mapping[str, str]) -> str:
 def dispatch(raws: Sequence[Raw]) -> None:
     """Hand a batch of a stream to the handlers, in order; what cannot be decoded goes to quarantine.
 
-    In the same transaction the numbers of the messages are noted as received, also of those refused.
+    In the same transaction the numbers of the messages are noted as received, also of those refused. What comes too
+    late, or from a sender that has lost its division, is noted by its id and goes no further, unless its handler
+    takes it: the holder of the division may still say the same under the same id, so that is noted apart.
     """
     decoded = [_checked(decode_message(raw)) for raw in raws]
     with transaction.atomic(), connection.cursor() as cursor:
@@ -165,9 +167,11 @@ def dispatch(raws: Sequence[Raw]) -> None:
             for item, arrival in zip(decoded, arrived, strict=True)
             if isinstance(item, Message) and item.type in _handlers
             if arrival.new or arrival.raw.seq in replayed
-            if not arrival.stale or item.type in _takes_stale
         ]
-        fresh = unhandled(messages, consumer=CONSUMER, replayed=replayed)
+        late = [message for message in messages if message.stale and message.type not in _takes_stale]
+        note_handled(late, consumer=LATE)
+        timely = [message for message in messages if not message.stale or message.type in _takes_stale]
+        fresh = unhandled(timely, consumer=CONSUMER, replayed=replayed)
         for type, group in groupby(fresh, key=lambda message: message.type):
             _handlers[type](list(group))
 
@@ -183,14 +187,7 @@ def unhandled(messages: Sequence[Message], *, consumer: str, replayed: Collectio
 
     A message without an id never was; nor was one of those `replayed`, by their sequences.
     """
-    named = {message.id: message for message in messages if message.id}
-    known = set(
-        HandledMessage.objects.filter(consumer=consumer, message_id__in=named).values_list("message_id", flat=True)
-    )
-    HandledMessage.objects.bulk_create(
-        [HandledMessage(consumer=consumer, message_id=id) for id in named if id not in known],
-        ignore_conflicts=True,
-    )
+    known = note_handled(messages, consumer=consumer)
     seen: set[str] = set()
     for message in messages:
         if message.raw.seq not in replayed and (message.id in known or message.id in seen):
@@ -200,5 +197,20 @@ def unhandled(messages: Sequence[Message], *, consumer: str, replayed: Collectio
         yield message
 
 
+def note_handled(messages: Sequence[Message], *, consumer: str) -> set[str]:
+    """Note the messages' ids as handled by the consumer, in the caller's transaction; return those that were."""
+    named = dict.fromkeys(message.id for message in messages if message.id)
+    if not named:
+        return set()
+    before = HandledMessage.objects.filter(consumer=consumer, message_id__in=named)
+    known = set(before.values_list("message_id", flat=True))
+    HandledMessage.objects.bulk_create(
+        [HandledMessage(consumer=consumer, message_id=id) for id in named if id not in known],
+        ignore_conflicts=True,
+    )
+    return known
+
+
 CONSUMER = "portal-events"
+LATE = f"{CONSUMER}-late"
 register(Feed(stream="CT_EVENTS", consumer=CONSUMER, handle=dispatch, batch=500, process="bus"))

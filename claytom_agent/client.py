@@ -35,8 +35,6 @@ BATCHES_TOO_MANY: Final = 10210
 BATCHES_NOT_ALLOWED: Final = 10174
 NO_MESSAGE: Final = 10037
 REFUSED_PAUSE_S: Final = 0.1
-LIMIT_OF_NO_KEY: Final = "maximum subscriptions exceeded"
-"""What a user may be told instead of a refusal when the key that signed its credential is dropped."""
 
 MessageHandler = Callable[[Msg], Awaitable[None]]
 Headers = Mapping[str, str]
@@ -168,14 +166,16 @@ def event_headers(
 
 
 class _Client(Client):
-    """nats-py, except that a login which ended or was refused is tried again, since its file may be a new one.
+    """nats-py, except that whatever the server complains of, the connection is made anew.
 
-    nats-py closes for good when the server says that a credential expired or was revoked.
+    nats-py closes for good when the server says that a credential expired or was revoked, or that a limit is
+    exceeded; and it is, by a login whose signing key has just gone: with its scope go all that it was allowed.
     """
 
     async def _process_err(self, err_msg: str) -> None:
-        if not _is_refusal(err_msg) and LIMIT_OF_NO_KEY not in err_msg.lower():
-            await super()._process_err(err_msg)
+        text = err_msg.lower()
+        if "permissions violation" in text or "stale connection" in text:
+            await super()._process_err(err_msg)  # the one is told, the other reconnects already
             return
         error = nats.errors.Error(f"nats: {err_msg.strip(chr(39))}")
         await self._error_cb(error)
@@ -199,6 +199,7 @@ class Bus:
         self.closing = False
         self.refusals = 0
         """How often in a row the server has refused to take the connection back."""
+        self._refused = False
         self._complaints: dict[str, float] = {}
         self.on_reconnect: list[Callable[[], None]] = []
 
@@ -283,7 +284,11 @@ class Bus:
     async def pause_after_refusal(self) -> None:
         """Wait a moment, longer each time, before the server is asked again with what the file then holds."""
         self.refusals += 1
-        await asyncio.sleep(min(REFUSED_PAUSE_S * 2 ** min(self.refusals, 4), 2.0) * random.uniform(0.7, 1.0))
+        self._refused = True
+        try:
+            await asyncio.sleep(min(REFUSED_PAUSE_S * 2 ** min(self.refusals, 4), 2.0) * random.uniform(0.7, 1.0))
+        finally:
+            self._refused = False
 
     def give_up_requests(self) -> None:
         """Let those who wait for an answer know that it was lost with the line, rather than time out."""
@@ -303,8 +308,8 @@ class Bus:
 
     @property
     def connected(self) -> bool:
-        """Whether the line is up now."""
-        return self._client.is_connected
+        """Whether the line is up now: not while a refusal is waited out, when nats-py may still think so."""
+        return self._client.is_connected and not self._refused
 
     @property
     def server_version(self) -> tuple[int, int]:

@@ -54,6 +54,9 @@ from claytom_agent.timers import Timers
 log = logging.getLogger("claytom_agent.division")
 
 SEATS_BUCKET: Final = "CT_SEATS"
+STARTING_AT_ONCE: Final = 4
+"""Divisions of a host that make their agents at the same time. Each takes some 30 ms of the loop before it gives
+way, so a hundred at once would keep renewals of leases waiting for seconds."""
 DESIRED: Final[dict[str, Desired]] = {"pause": "paused", "resume": "run", "retire": "retired"}
 _FAULTS: Final = (BusError, Disconnected, NoAnswerError, NobodyThereError)
 
@@ -81,6 +84,7 @@ class Surroundings:
     chaos: bool = False
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     times: DivisionTimes = field(default_factory=DivisionTimes)
+    starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING_AT_ONCE))
 
 
 class Division:
@@ -172,7 +176,8 @@ class Division:
     async def _first_manifest(self) -> None:
         failures = 0
         while self.manifest is None:
-            await self.refresh()
+            async with self._around.starting:
+                await self.refresh()
             if self.manifest is None:
                 failures += 1
                 if failures in (1, 10) or failures % 60 == 0:

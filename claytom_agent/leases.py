@@ -154,6 +154,7 @@ class LeaseKeeper:
         self._ready = asyncio.Event()
         self._wake = asyncio.Event()
         self._flight = asyncio.Semaphore(MAX_IN_FLIGHT)
+        self._renewals = asyncio.Semaphore(MAX_IN_FLIGHT)  # they cannot wait, so not in one queue with the claims
         self._tasks: set[asyncio.Task[None]] = set()
         self._closing = False
 
@@ -293,7 +294,7 @@ class LeaseKeeper:
             self._events.fenced(lease)
 
     async def _renew(self, lease: Lease) -> None:
-        async with self._flight:
+        async with self._renewals:
             if self.owned.get(lease.key) is not lease:
                 return
             sent = time.monotonic()

@@ -98,7 +98,10 @@ class Lines:
         while True:
             await asyncio.sleep(LOOK_EVERY_S)
             if self._directory is not None:
-                await self._look(self._directory)
+                try:
+                    await self._look(self._directory)
+                except OSError as error:  # its disk is away for a moment: what is connected stays so
+                    log.warning("the credentials cannot be looked for: %s", error)
 
     async def close(self) -> None:
         """Close every line."""

@@ -427,6 +427,9 @@ SPECTACULAR_SETTINGS = {
         "RolloutSeatStateEnum": "subsidiaries.replacement.rollout_models.RolloutSeat.State",
         "CommandScopeEnum": "subsidiaries.commands.models.Command.Scope",
         "QuarantineStateEnum": "bus.models.QuarantinedMessage.State",
+        "QuarantineStageEnum": "bus.models.QuarantinedMessage.Stage",
+        "AgentStageEnum": "holding.lifecycle.Stage",
+        "SeatStageEnum": "holding.lifecycle.SeatStage",
         "TargetStateEnum": "subsidiaries.commands.models.Target.State",
     },
 }

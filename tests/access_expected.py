@@ -21,6 +21,14 @@ def allowed(principal: Principal, door: Door, method: str, *, fragment: bool = F
     rule = door.asks(method)
     if rule == OPEN:
         return {200, 302, 400, 403, 404, 405, 410, 422, 429}
+    if rule is None and OPEN in door.offers:
+        return {405}  # where nobody is asked who they are, all that is told is what is offered
+    return _guarded(principal, door, method, fragment=fragment)
+
+
+def _guarded(principal: Principal, door: Door, method: str, *, fragment: bool) -> set[int]:
+    """Return the statuses of an attempt at a door that asks who comes."""
+    rule = door.asks(method)
     standing = principal.standing(door.kind)
     if standing == "stranger":
         return {401} if fragment else STRANGE[door.kind]

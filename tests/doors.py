@@ -53,6 +53,11 @@ class Door:
         return self.rule.get("GET" if method == "HEAD" else method)
 
     @property
+    def offers(self) -> Sequence[str]:
+        """The rules of all its methods."""
+        return [self.rule] if isinstance(self.rule, str) else [*self.rule.values()]
+
+    @property
     def seen(self) -> str:
         """The permission by which the object that it names is seen."""
         return SEEN.get(self.name, VIEW)

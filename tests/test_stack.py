@@ -98,13 +98,20 @@ def test_two_hundred_failed_agents_are_replaced_within_thirty_seconds(holding: R
 
 
 def test_no_process_is_refused_what_it_asks_the_bus_for(holding: RunningHolding) -> None:
-    refused = [
+    assert _logged(holding, "permissions violation") == []
+
+
+def test_no_division_is_paused_because_others_start(holding: RunningHolding) -> None:
+    assert _logged(holding, "no renewal of") == []
+
+
+def _logged(holding: RunningHolding, words: str) -> list[str]:
+    return [
         f"{log.name}: {line}"
         for log in (holding.data / "logs").glob("*.log")
         for line in log.read_text(errors="replace").splitlines()
-        if "permissions violation" in line.lower()
+        if words in line.lower()
     ]
-    assert refused == []
 
 
 def _successor(subject: str) -> str:

@@ -103,6 +103,19 @@ def test_a_handler_that_does_not_ask_for_stale_messages_gets_none(
     dispatch.dispatch([event(1, epoch=10**12), event(1, place=2)])
     assert [message.epoch for message in handled] == [9]
     assert received() == {9: "{[1,2)}", 10**12: "{[1,2)}"}, "it is received: its sender need not send it again"
+    assert set(HandledMessage.objects.values_list("consumer", "message_id")) == {
+        (dispatch.LATE, f"e-{10**12}-1"),
+        (dispatch.CONSUMER, "e-9-1"),
+    }
+
+
+def test_what_a_fenced_sender_said_does_not_stand_in_the_way_of_the_holder_s(
+    handled: list[dispatch.Message], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dispatch, "_takes_stale", set())
+    dispatch.dispatch([event(1, epoch=10**12, headers={"ce-id": "esc-7"})])
+    dispatch.dispatch([event(1, place=2, headers={"ce-id": "esc-7"})])
+    assert [(message.id, message.epoch) for message in handled] == [("esc-7", 9)]
 
 
 def test_a_type_may_require_an_epoch(handled: list[dispatch.Message], monkeypatch: pytest.MonkeyPatch) -> None:

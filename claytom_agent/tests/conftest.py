@@ -18,6 +18,7 @@ from bus.credentials import KeyStore, Logins
 from bus.credentials.permissions import CONSOLE
 from bus.credentials.shared_host import HOST_PUBLISH, HOST_SUBSCRIBE
 from bus.streams import STREAMS
+from claytom_agent import workers
 from claytom_agent.agents import RestartPolicy
 from claytom_agent.client import Bus
 from claytom_agent.division import DivisionTimes
@@ -181,6 +182,14 @@ async def wait_until(condition: Callable[[], Any], within_s: float = 10.0) -> fl
             raise AssertionError(f"not within {within_s} s")
         await asyncio.sleep(0.02)
     return time.monotonic() - start
+
+
+@pytest.fixture
+def register(monkeypatch: pytest.MonkeyPatch) -> Callable[..., None]:
+    """Register worker kinds for the test alone: what a host has, and says that it has, is the same elsewhere."""
+    for table in ("_KINDS", "_BOUNDS"):
+        monkeypatch.setattr(workers, table, {**getattr(workers, table)})
+    return workers.register
 
 
 StartHost = Callable[..., Awaitable[Host]]

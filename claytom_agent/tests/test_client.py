@@ -101,3 +101,12 @@ async def test_without_a_line_nothing_is_buffered(portal: Bus, nats: NatsServer)
     nats.start()
     await wait_until(lambda: portal.connected)
     assert (await portal.js_publish_batch(messages(5))).stored == 5
+
+
+async def test_a_complaint_of_the_server_costs_the_connection_only_for_a_moment(portal: Bus) -> None:
+    await portal._client._send_command(b"NONSENSE\r\n")  # the server says what is wrong, and hangs up
+    await portal._client._flush_pending()
+    await wait_until(lambda: not portal.connected, 5)
+    await wait_until(lambda: portal.connected, 10)
+    assert not portal.closed.is_set()
+    assert (await portal.js_publish(messages(1, "after")[0])).seq > 0

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+from collections.abc import Callable
 from typing import Any, ClassVar
 
 import pytest
@@ -13,7 +14,6 @@ from claytom_agent.host import Host
 from claytom_agent.manifest import decode_manifest
 from claytom_agent.messages import ce_type
 from claytom_agent.tests.conftest import ORDER, SETTINGS, StartHost, put_manifest, wait_until
-from claytom_agent.workers import register
 from claytom_agent.workers.base import Context, Item, Output
 
 KEY = "pricing.1"
@@ -193,7 +193,11 @@ class Solver:
         return Output(done=1, result={"price": 7})
 
 
-register("solver", Solver)
+@pytest.fixture(autouse=True)
+def solver(register: Callable[..., None]) -> None:
+    register("solver", Solver)
+
+
 SOLVER = {"kind": "solver", "params": {}}
 
 

@@ -1,12 +1,12 @@
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import Any, ClassVar
 
+import pytest
 import pytest_asyncio
 
-from claytom_agent import workers
 from claytom_agent.agents import RestartPolicy
 from claytom_agent.manifest import decode_manifest
 from claytom_agent.roster import Roster
@@ -31,7 +31,9 @@ class Sleeper:
         return Output(done=1, kpis={"quality_score": 1.0})
 
 
-workers.register("sleeper", Sleeper)
+@pytest.fixture(autouse=True)
+def sleeper(register: Callable[..., None]) -> None:
+    register("sleeper", Sleeper)
 
 
 @pytest_asyncio.fixture

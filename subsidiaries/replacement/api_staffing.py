@@ -26,9 +26,9 @@ from subsidiaries.replacement.serializers_staffing import (
     CapAskedSerializer,
     CapDelegationSerializer,
     PlanAskedSerializer,
-    ReasonSerializer,
     RetireAskedSerializer,
     RetirementSerializer,
+    StaffingReasonSerializer,
     StaffingSerializer,
 )
 
@@ -200,19 +200,19 @@ class RetirementViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[Retirem
         """Give the serializer the progress of the page."""
         return {**super().get_serializer_context(), "progress": getattr(self, "_progress", None)}
 
-    @extend_schema(summary="Pause a planned retirement", parameters=[ID], request=ReasonSerializer)
+    @extend_schema(summary="Pause a planned retirement", parameters=[ID], request=StaffingReasonSerializer)
     @action(detail=True, methods=["post"])
     def pause(self, request: Request, pk: str) -> Response:
         """Take out no further agent. Raises PermissionDenied, ValidationError, Http404."""
         return self._act(retiring.pause, request)
 
-    @extend_schema(summary="Let a paused retirement go on", parameters=[ID], request=ReasonSerializer)
+    @extend_schema(summary="Let a paused retirement go on", parameters=[ID], request=StaffingReasonSerializer)
     @action(detail=True, methods=["post"])
     def resume(self, request: Request, pk: str) -> Response:
         """Go on. Raises PermissionDenied, ValidationError, Http404."""
         return self._act(retiring.resume, request)
 
-    @extend_schema(summary="Abort a planned retirement", parameters=[ID], request=ReasonSerializer)
+    @extend_schema(summary="Abort a planned retirement", parameters=[ID], request=StaffingReasonSerializer)
     @action(detail=True, methods=["post"])
     def abort(self, request: Request, pk: str) -> Response:
         """End it; whoever was followed stays so. Raises PermissionDenied, ValidationError, Http404."""
@@ -220,7 +220,7 @@ class RetirementViewSet(ListModelMixin, RetrieveModelMixin, NamedViewSet[Retirem
 
     def _act(self, act: Callable[..., Retirement], request: Request) -> Response:
         found = self.get_object()
-        said = _said(ReasonSerializer, request)
+        said = _said(StaffingReasonSerializer, request)
         with refusals():
             act(retirement=found, by=caller(request), reason=said["reason"])
         return Response(self.get_serializer(self.get_object()).data)
@@ -242,12 +242,12 @@ class CapDelegationViewSet(ListModelMixin, NamedViewSet[CapDelegation]):
     lookup_value_regex = NUMBER
     missing = gettext_lazy("There is no delegated cap %(key)s.")
 
-    @extend_schema(summary="Revoke a delegated cap", parameters=[ID], request=ReasonSerializer)
+    @extend_schema(summary="Revoke a delegated cap", parameters=[ID], request=StaffingReasonSerializer)
     @action(detail=True, methods=["post"])
     def revoke(self, request: Request, pk: str) -> Response:
         """End it now. Raises PermissionDenied, ValidationError, Http404."""
         found = self.get_object()
-        said = _said(ReasonSerializer, request)
+        said = _said(StaffingReasonSerializer, request)
         with refusals():
             delegating.revoke(delegation=found, by=caller(request), reason=said["reason"])
         return Response(self.get_serializer(self.get_object()).data)

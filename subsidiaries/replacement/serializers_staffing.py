@@ -14,7 +14,7 @@ from subsidiaries.replacement.retiring import MOST_NAMED, REASON_LENGTH, Progres
 from subsidiaries.replacement.staffing import MOST_SEATS
 
 
-class RoleSerializer(serializers.Serializer[dict[str, Any]]):
+class RolePlanSerializer(serializers.Serializer[dict[str, Any]]):
     """The plan of a role, with its seats and live agents."""
 
     role = serializers.CharField(help_text="Slug of the role.")
@@ -87,7 +87,7 @@ class StaffingSerializer(serializers.Serializer[Outlook]):
         """Return whether the cap is a delegated one."""
         return row.delegation is not None
 
-    @extend_schema_field(RoleSerializer(many=True))
+    @extend_schema_field(RolePlanSerializer(many=True))
     def get_roles(self, row: Outlook) -> list[dict[str, Any]]:
         """Return the plan of each role with its seats."""
         found = []
@@ -151,7 +151,7 @@ class RetireAskedSerializer(ReasonedSerializer):
     )
 
 
-class ReasonSerializer(serializers.Serializer[Any]):
+class StaffingReasonSerializer(serializers.Serializer[Any]):
     """Why."""
 
     reason = serializers.CharField(max_length=REASON_LENGTH, help_text="The ledger keeps it.")

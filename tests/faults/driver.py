@@ -8,6 +8,7 @@ end the database must hold each of these identities once: counting would not see
 """
 
 import asyncio
+import logging
 import os
 import random
 import shutil
@@ -37,8 +38,12 @@ from deployment.embedded.ports import reserve
 from deployment.embedded.secrets import Credentials
 
 ROOT = Path(__file__).resolve().parents[2]
+log = logging.getLogger("tests.faults")
 SAMPLES, EVENTS = "CT_KPI", "CT_EVENTS"
 ROUND_S = 1.0  # whole seconds: the id of a sample has no smaller ones
+ERA_S = 10**9  # no round of the load has the id of one that the divisions begin by themselves
+MOST_NAMED = 100
+LEAST_PROMISED = 300  # in each spell of load
 
 SampleId = tuple[str, int, datetime]
 """Agent (its subject), epoch, time: every sample of a run has its own."""
@@ -164,12 +169,19 @@ class Rig:
                 spool_dir=self._directory / "spool",
             )
         )
-        self._running = asyncio.create_task(self.host.run())
+        self._running = asyncio.create_task(self._run_host())
         await until(lambda: hasattr(self.host, "spool"), 30)
         self.promises.record(self.host.spool)
         await until(lambda: len(self.host.divisions) == 5 * len(self._units) and self._live(), 60)
         self._load = asyncio.create_task(self._sample())
         return self
+
+    async def _run_host(self) -> None:
+        try:
+            await self.host.run()
+        except Exception:
+            log.exception("the host ended")  # what waits for it shall not end without a word of why
+            raise
 
     async def __aexit__(self, *exception: object) -> None:
         self._load.cancel()
@@ -224,7 +236,7 @@ class Rig:
             due += ROUND_S
             for division in list(self.host.divisions.values()):
                 if division.manifest is not None and division.acting():
-                    await division.sample(due, ROUND_S)
+                    await division.sample(due + ERA_S, ROUND_S)
                     _tell(division, self.host.spool)
             await asyncio.sleep(max(0.01, due + ROUND_S - time.time()))
 
@@ -277,11 +289,11 @@ class Rig:
 
         With `blind` the portal stands still before, so that the stream has messages which nobody has received.
         """
-        await asyncio.sleep(load_s)
+        await self._under_load(load_s)
         if blind:
             for process in self._processes:
                 self.pause(process)
-            await asyncio.sleep(load_s)
+            await self._under_load(load_s)
         await self.host.spool.drained(5)
         before = {stream: await self.messages(stream) for stream in (SAMPLES, EVENTS)}
         unreceived = self.unreceived()
@@ -295,13 +307,13 @@ class Rig:
         refilled = asyncio.create_task(_timed(lambda: not self.missing(samples, events), came_back))
         returned = asyncio.create_task(_timed(self._is_back, came_back))
         await asyncio.wait({refilled, returned})
-        await asyncio.sleep(load_s)
+        await self._under_load(load_s)
         await self.stop_load()
         await _timed(lambda: not self.missing(self.promises.samples, self.promises.events), came_back)
         has_samples, has_events = self.stored()
         result = Result(
             fault=name,
-            promised=len(self.promises.samples) + len(self.promises.events),
+            promised=self._promised(),
             lost_by_stream=sum(
                 min(unreceived[stream], max(0, before[stream] - after[stream])) for stream in before
             ),
@@ -312,8 +324,26 @@ class Rig:
             doubled=sum(n - 1 for n in (*has_samples.values(), *has_events.values())),
             gaps=self.number(GAPS),
         )
+        for message in self.lost() if result.lost else ():
+            log.error("lost: %s", message)
         self._load = asyncio.create_task(self._sample())
         return result
+
+    async def _under_load(self, seconds: float) -> None:
+        """Let the load run for so long, and until it has promised enough to tell something: machines differ."""
+        enough = self._promised() + LEAST_PROMISED
+        await asyncio.sleep(seconds)
+        await _timed(lambda: self._promised() >= enough, time.monotonic())
+
+    def _promised(self) -> int:
+        return len(self.promises.samples) + len(self.promises.events)
+
+    def lost(self) -> list[str]:
+        """Return some of what was promised and is not in the database."""
+        has_samples, has_events = self.stored()
+        missing = self.promises.samples - has_samples.keys()
+        samples = [f"{at:%H:%M:%S} epoch {epoch} {who}" for who, epoch, at in missing]
+        return sorted([*samples, *(self.promises.events - has_events.keys())])[:MOST_NAMED]
 
     def _is_back(self) -> bool:
         divisions = 5 * len(self._units)

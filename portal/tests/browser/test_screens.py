@@ -10,14 +10,17 @@ from django.utils import timezone
 from playwright.sync_api import Page, expect
 
 from holding import clock
-from holding.models import Unit
+from holding.models import Agent, Seat, Unit
 from iam.access.models import User
 from iam.authority.matrix import read_matrix
+from iam.authority.models import Approval
 from iam.authority.services import Request, appoint_to_office, install_matrix, request_approval
 from portal.tests.browser.conftest import Person
 from portal.tests.factories import hear, make_replacements, make_shortage
 from subsidiaries.escalations import services
 from subsidiaries.escalations.models import Escalation
+from subsidiaries.replacement.planning import CapDelegation, Retiree, Retirement
+from subsidiaries.replacement.rollout_models import Rollout, RolloutSeat, RolloutUnit
 
 pytestmark = pytest.mark.browser
 
@@ -25,7 +28,9 @@ PAGES = [
     "/", "/s/pricing/", "/a/pricing/op-0031-g2/", "/agents/", "/org/", "/arp/", "/activity/", "/agents/?q=zz",
     "/approvals/", "/approvals/new/", "/authority/", "/authority/mine/", "/authority/rates/",
     "/escalations/", "/escalations/?state=resolved",
-    "/commands/", "/commands/new/",
+    "/commands/", "/commands/new/", "/blueprints/", "/blueprints/new/?blueprint=operator",
+    "/blueprints/operator/1/", "/rollouts/", "/rollouts/new/",
+    "/staffing/", "/staffing/pricing/change/", "/staffing/pricing/cap/", "/staffing/pricing/retire/",
 ]  # fmt: skip
 WIDTHS = [320, 768, 1440]
 THEMES = ["light", "dark"]
@@ -92,6 +97,87 @@ def test_an_escalation_fits_every_width_and_is_decided(person: Person) -> None:
     page.get_by_role("button", name="Decide").click()
     expect(page.get_by_role("status").first).to_contain_text("The decision is noted")
     expect(page.locator("#steps").locator("..").locator("..")).to_contain_text("use euros")
+    assert person.complaints == []
+
+
+def make_rollout() -> None:
+    """One that waits after a canary failed, with a reason as long as reasons are."""
+    unit, now, failure = (
+        Unit.objects.get(slug="pricing"),
+        clock.now(),
+        "3 crashes in 60 s; WorkerError: no currency",
+    )
+    agent = Agent.objects.get(unit=unit, agent_id="op-0031-g2")
+    rollout = Rollout.objects.create(
+        blueprint=agent.blueprint.blueprint, version=agent.blueprint, unit=unit, actor="ana", key="screen",
+        reason="the version that reads price lists of two currencies, after the incident of the second of March",
+        created_at=now, changed_at=now, canary=5, observe_s=600, patience_s=600, halt_above=10, wave=75, surge=75,
+        state="paused", paused_from="canary", note=failure,
+    )  # fmt: skip
+    RolloutUnit.objects.create(
+        rollout=rollout, unit=unit, blueprint=agent.blueprint.blueprint, agents=5, canaries=1
+    )
+    RolloutSeat.objects.create(
+        rollout=rollout, unit=unit, seat=agent.seat, former=agent.blueprint, generation=2, begun_at=now,
+        failed_at=now, failure=failure,
+    )  # fmt: skip
+
+
+@pytest.mark.usefixtures("events")
+def test_a_rollout_fits_every_width(person: Person) -> None:
+    make_rollout()
+    page = person.visit("/rollouts/")
+    page.locator("#rollouts tbody").get_by_role("link").first.click()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page, width)
+        assert_no_barrier(page)
+    assert person.complaints == []
+
+
+def make_staffing() -> None:
+    """A retirement that goes on and a delegated cap, with reasons as long as reasons are."""
+    unit, now, approval = Unit.objects.get(slug="pricing"), clock.now(), Approval.objects.all()[0]
+    seat = Seat.objects.get(unit=unit, role__slug="operator", ordinal=31)
+    assert seat.role
+    reason = "agents that were made before the incident of the second of March, whose price lists have no currency"
+    made = Retirement.objects.create(
+        unit=unit, role=seat.role, choice="named", detail="op-0031", state="running", actor="ana", reason=reason,
+        key="screen", created_at=now, changed_at=now,
+    )  # fmt: skip
+    Retiree.objects.create(retirement=made, seat=seat, generation=seat.generation, place=0)
+    CapDelegation.objects.create(unit=unit, cap=12, starts_on=now.date(), reason=reason, approval=approval)
+
+
+@pytest.mark.usefixtures("events")
+def test_the_staffing_of_a_unit_fits_every_width(person: Person) -> None:
+    make_staffing()
+    for theme in THEMES:
+        person.choose(theme=theme, language="es" if theme == "dark" else "en")
+        page = person.visit("/staffing/pricing/")
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert_fits(page, width)
+            assert_no_barrier(page)
+    assert person.complaints == []
+
+
+@pytest.mark.usefixtures("events")
+@pytest.mark.parametrize(
+    ("what", "fields"), [("change", {"reserve": "1", "maximum": "9"}), ("retire", {"count": "3", "surge": "1"})]
+)
+def test_what_is_to_be_confirmed_of_staffing_fits_every_width(
+    person: Person, what: str, fields: dict[str, str]
+) -> None:
+    page = person.visit(f"/staffing/pricing/{what}/")
+    for name, value in {**fields, "reason": "the price lists have no currency"}.items():
+        page.locator(f"[name={name}]").fill(value)
+    page.get_by_role("button", name="Preview").click()
+    expect(page.locator("button[name=confirm]")).to_be_visible()
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page, width)
+        assert_no_barrier(page)
     assert person.complaints == []
 
 

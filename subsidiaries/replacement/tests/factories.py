@@ -6,7 +6,8 @@ from django.utils import timezone
 
 from bus import leases
 from claytom_agent.messages import Presence, State
-from holding.models import Seat, Unit
+from holding import services as holding
+from holding.models import Seat, Suspension, Unit
 from holding.tests.factories import make_holding
 from subsidiaries.replacement import observing
 from subsidiaries.replacement.models import DivisionState, Monitor
@@ -20,6 +21,18 @@ def make_staffed_holding() -> None:
     observing.ensure_states()
     now = timezone.now()
     Monitor.objects.create(since=now - timedelta(minutes=10), last_at=now)
+
+
+def leave_vacant(*codes: str, unit: str = "pricing") -> None:
+    """Let seats stay without a holder, as an order does."""
+    retired = Suspension.Desired.RETIRED
+    for order, seat in enumerate(Seat.objects.filter(unit__slug=unit, code__in=codes), 1):
+        where = [seat.division_id]
+        holding.suspend(
+            division_ids=where, seat_id=seat.pk, desired=retired, order=order, actor="test", reason="no work"
+        )
+        gone = holding.vacate(division_ids=where, actor="test", reason="no work", at=timezone.now())
+        observing.note_vacated(seat_ids=gone)
 
 
 def make_report(

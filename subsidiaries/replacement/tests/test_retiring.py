@@ -8,14 +8,14 @@ from django.utils import timezone
 from django.utils.translation import override
 
 from audit.models import LedgerEntry
-from holding.models import Agent, Incumbency, Role, Seat, Unit
+from holding.models import Agent, Role, Seat, Unit
 from iam.access.rights import NotHeldError, RefusedError
 from iam.authority.tests.factories import who
-from subsidiaries.replacement import cycle, observing, retiring, staffing
+from subsidiaries.replacement import cycle, retiring, staffing
 from subsidiaries.replacement.models import Census, Incident, Replacement, StaffingRule
 from subsidiaries.replacement.planning import Retiree, Retirement
 from subsidiaries.replacement.retiring import Order
-from subsidiaries.replacement.tests.factories import report
+from subsidiaries.replacement.tests.factories import leave_vacant, report
 from subsidiaries.replacement.tests.test_staffing import begin
 
 pytestmark = pytest.mark.django_db
@@ -123,17 +123,13 @@ def test_a_seat_that_moved_on_has_nothing_left_to_do(pricing: Unit) -> None:
 
 def test_a_seat_that_an_order_left_vacant_holds_nobody_up(pricing: Unit) -> None:
     made = start(pricing, count=2)
-    seat = Seat.objects.get(unit=pricing, code="op-0031")
-    now = timezone.now()
-    Agent.objects.filter(seat=seat).update(retired_at=now)
-    Incumbency.objects.filter(seat=seat).update(ended_at=now)
-    observing.note_vacated(seat_ids=[seat.pk])
+    leave_vacant("op-0031")
     for _ in range(5):
         cycle.run(unit="pricing")
         for number in range(1, 6):
             report(f"pricing.{number}", without=("op-0031",))
     made.refresh_from_db()
-    assert (made.state, Retiree.objects.get(seat=seat).moved_on) == ("done", True)
+    assert (made.state, Retiree.objects.get(seat__code="op-0031").moved_on) == ("done", True)
     assert Replacement.objects.filter(reason="planned").count() == 1
 
 

@@ -19,6 +19,7 @@ from claytom_agent.escalation import superiors
 from claytom_agent.manifest import decode_manifest, expand
 from holding import establishment
 from holding import services as holding
+from holding.lifecycle import IllegalTransitionError
 from holding.models import Agent, Division, Incumbency, Role, Seat, Unit
 from holding.tests.factories import SMALL, make_data, make_holding
 from iam.access.rights import NotHeldError, RefusedError
@@ -30,7 +31,14 @@ from subsidiaries.replacement import cycle, observing, outlook, reserve, service
 from subsidiaries.replacement.models import Census, Incident, Monitor, Replacement, SeatState, UnitFloor
 from subsidiaries.replacement.planning import StaffingPlan
 from subsidiaries.replacement.staffing import Change
-from subsidiaries.replacement.tests.factories import bring_to_life, give_lease, make_report, report, silence
+from subsidiaries.replacement.tests.factories import (
+    bring_to_life,
+    give_lease,
+    leave_vacant,
+    make_report,
+    report,
+    silence,
+)
 
 EXTRA = ("op-0036", "op-0037", "op-0038", "op-0039", "op-0040")
 pytestmark = pytest.mark.django_db
@@ -289,8 +297,10 @@ def test_nobody_is_appointed_to_a_closed_seat(pricing: Unit) -> None:
     hear()
     ask(pricing, "k2", reserve=0)
     seat = Seat.objects.get(unit=pricing, code="op-0036")
-    with pytest.raises(IntegrityError, match="open it before"), transaction.atomic():
+    with pytest.raises(IllegalTransitionError, match="is closed"), transaction.atomic():
         holding.appoint(seats=[(seat.pk, 1)], actor="test", reason="no", vacant=True)
+    with pytest.raises(IntegrityError, match="open it before"), transaction.atomic():
+        Seat.objects.filter(pk=seat.pk).update(generation=2)
     assert seat.pk not in [pk for pk, _ in holding.vacant(division_ids=[seat.division_id])]
 
 
@@ -375,11 +385,7 @@ def test_more_losses_than_reserve_are_below_the_floor(pricing: Unit) -> None:
 def test_seats_vacant_on_purpose_use_up_the_reserve_first(pricing: Unit) -> None:
     ask(pricing, reserve=1)
     hear()
-    seats = Seat.objects.filter(unit=pricing, code__in=("op-0031", "op-0032"))
-    now = timezone.now()
-    Agent.objects.filter(seat__in=seats).update(retired_at=now)
-    Incumbency.objects.filter(seat__in=seats).update(ended_at=now)
-    observing.note_vacated(seat_ids=[seat.pk for seat in seats])
+    leave_vacant("op-0031", "op-0032")
     found = services.ensure(unit="pricing")
     assert (found.live, found.vacant, found.below) == (34, 2, 0)
     report("pricing.3", states={"op-0033": "restarting"}, full=False)
