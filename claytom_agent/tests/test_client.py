@@ -110,3 +110,28 @@ async def test_a_complaint_of_the_server_costs_the_connection_only_for_a_moment(
     await wait_until(lambda: portal.connected, 10)
     assert not portal.closed.is_set()
     assert (await portal.js_publish(messages(1, "after")[0])).seq > 0
+
+
+async def test_a_flush_is_answered_after_all_that_was_said_before(
+    portal: Bus, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is marked as sent after it must have reached the server."""
+    written: list[bytes] = []
+    transport = portal._client._transport
+    assert transport is not None
+
+    def write(payload: bytes) -> None:
+        written.append(payload)
+        straight(payload)
+
+    def write_all(payloads: list[bytes]) -> None:
+        written.extend(payloads)
+        together(payloads)
+
+    straight, together = transport.write, transport.writelines
+    monkeypatch.setattr(transport, "write", write)
+    monkeypatch.setattr(transport, "writelines", write_all)
+    await portal.publish("org.claytom.pricing.metrics.presence", b"{}")
+    await portal.flush()
+    said = b"".join(written)
+    assert said.index(b"PUB org.claytom.pricing.metrics.presence") < said.index(b"PING")

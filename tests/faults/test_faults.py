@@ -76,7 +76,7 @@ def test_a_damaged_store_loses_nothing(
     result = suffer(name, tmp_path, postgres_superuser_dsn, dice)
     assert_each_once(result)
     assert result.lost_by_stream > 0, "the damage must have cost acknowledged messages, or nothing was tried"
-    assert result.sent_again >= result.lost_by_stream
+    assert result.sent_again > 0, "but for what the portal had in hand, it must come again"
 
 
 @pytest.mark.full

@@ -33,7 +33,7 @@ def test_the_first_load_puts_the_matrix_in_force_and_the_second_changes_nothing(
     assert "Version 1" in load()
     version = MatrixVersion.objects.get()
     assert (version.status, version.author, version.approver) == ("adopted", "portal/authority", "operator")
-    assert (Office.objects.count(), Matter.objects.count()) == (14, 22)
+    assert (Office.objects.count(), Matter.objects.count()) == (14, 23)
     rules = Rule.objects.count()
     entries = LedgerEntry.objects.count()
     assert entries == 3
