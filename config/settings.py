@@ -429,6 +429,8 @@ SPECTACULAR_SETTINGS = {
         "QuarantineStateEnum": "bus.models.QuarantinedMessage.State",
         "QuarantineStageEnum": "bus.models.QuarantinedMessage.Stage",
         "AgentStageEnum": "holding.lifecycle.Stage",
+        "IncidentKindEnum": "subsidiaries.replacement.models.Incident.Kind",
+        "IncidentStepKindEnum": "subsidiaries.replacement.models.IncidentStep.Kind",
         "SeatStageEnum": "holding.lifecycle.SeatStage",
         "TargetStateEnum": "subsidiaries.commands.models.Target.State",
     },

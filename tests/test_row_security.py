@@ -17,6 +17,7 @@ from holding.models import Agent, Division, Seat, Unit
 from subsidiaries.escalations.models import Escalation
 from subsidiaries.performance.models import KPIS, KpiSample
 from subsidiaries.performance.services import maintain_partitions
+from subsidiaries.replacement.models import Incident
 from subsidiaries.replacement.planning import Retirement
 from tests.access_rules import UNPROTECTED
 from tests.planted import Planted, plant
@@ -247,6 +248,7 @@ def test_rows_are_neither_moved_to_another_unit_nor_written_there(planted: Plant
     foreign = {
         "approval_id": planted[OTHER].approvals[0].pk,
         "escalation_id": Escalation.objects.filter(unit=planted[OTHER].unit).values_list("pk", flat=True)[0],
+        "incident_id": Incident.objects.filter(unit=planted[OTHER].unit).values_list("pk", flat=True)[0],
         "retirement_id": Retirement.objects.filter(unit=planted[OTHER].unit).values_list("pk", flat=True)[0],
         "seat_id": seat.pk,
         "division_id": seat.division_id,
