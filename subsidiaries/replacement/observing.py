@@ -267,12 +267,13 @@ def _is_stale(report: Presence, state: DivisionState) -> bool:
 
 
 def _note_division(state: DivisionState, report: Presence, now: datetime) -> None:
+    if report.epoch != state.epoch or report.observed_generation > state.observed_generation:
+        state.taken_up_at = now
+        state.full_at = None  # what was reported in full before says nothing about the agents appointed since
     state.host = report.host
     state.epoch = report.epoch
     state.seen_at = now
     state.reported_at = report.ts
-    if report.observed_generation > state.observed_generation:
-        state.taken_up_at = now
     state.observed_generation = report.observed_generation
     state.paused = report.counts.get("paused", 0)
     state.running = max(report.total - state.paused - report.counts.get("failed", 0), 0)

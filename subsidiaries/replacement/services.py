@@ -423,8 +423,8 @@ def _hint_laggards(heard: Sequence[DivisionState], now: datetime) -> None:
         state.division
         for state in heard
         if state.observed_generation < state.division.manifest_generation
-        and state.full_at is not None
-        and state.full_at < now - HINT_AFTER
+        and state.taken_up_at is not None
+        and state.taken_up_at < now - HINT_AFTER
     ]
     bucket = int(now.timestamp() // HINT_AFTER.total_seconds())
     bus.publish_many(
@@ -478,8 +478,9 @@ def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
     if not verdict.holds:
         fencing.report([Fenced(division, epoch, host, verdict, "agent.hello", 1, timezone.now())])
         return REFUSALS[verdict.standing]
-    taken = DivisionState.objects.filter(pk=state.pk, epoch__lte=epoch).update(host=host, epoch=epoch)
-    if not taken:
+    rows = DivisionState.objects.filter(pk=state.pk)
+    taken = rows.filter(epoch__lt=epoch).update(host=host, epoch=epoch, full_at=None)  # of another tenure
+    if not taken and not rows.filter(epoch=epoch).update(host=host):
         return {"code": "fenced", "retry_after_s": 60}
     settings = holding.settings_of(state.division)
     return {

@@ -150,31 +150,39 @@ def test_a_day_among_a_month_of_replacements_is_found_by_an_index() -> None:
 
 
 def make_history(count: int) -> None:
-    """Let so many replacements have been decided over the last thirty days, of the seats in turn."""
+    """Let so many replacements, or a few more, have been decided over thirty days, of all seats in turn."""
     make_replacements("pricing")
+    made: list[int] = []
     with connection.cursor() as cursor:
+        generation = 100
+        while len(made) < count:
+            cursor.execute("select array_agg(id) from holding_agent where retired_at is null")
+            (leaving,) = cursor.fetchone()
+            cursor.execute(
+                "update holding_agent set retired_at = now(), stage = 'replaced' where id = any(%s)", [leaving]
+            )
+            cursor.execute(
+                """
+                insert into holding_agent (unit_id, seat_id, generation, agent_id, subject, blueprint_id,
+                                           created_at, stage)
+                select unit_id, seat_id, %(new)s, split_part(agent_id, '-g', 1) || '-g' || %(new)s::int,
+                       split_part(subject, '-g', 1) || '-g' || %(new)s::int, blueprint_id, now(), 'provisioning'
+                  from holding_agent where id = any(%(leaving)s) returning id
+                """,
+                {"new": generation, "leaving": leaving},
+            )
+            made += [pk for (pk,) in cursor.fetchall()]
+            generation += 1
         cursor.execute(
             """
-            with numbers as (select n from generate_series(1, %s) n), seats as (
-                select s.id, s.unit_id, a.id as agent, row_number() over (order by s.id) - 1 as place,
-                       count(*) over () as of
-                  from holding_seat s join holding_agent a on a.seat_id = s.id and a.retired_at is null
-            ), made as (
-                insert into holding_agent (unit_id, seat_id, generation, agent_id, subject, blueprint_id,
-                                           created_at, retired_at, stage)
-                select s.unit_id, s.id, 100 + n, split_part(a.agent_id, '-g', 1) || '-g' || 100 + n,
-                       split_part(a.subject, '-g', 1) || '-g' || 100 + n, a.blueprint_id, now(), now(), 'replaced'
-                  from numbers join seats s on s.place = n %% s.of join holding_agent a on a.id = s.agent
-                returning id, unit_id, seat_id, generation
-            )
             insert into replacement_replacement (unit_id, seat_id, generation, old_agent_id, new_agent_id, reason,
                                                  detail, detected_at, decided_at, live_at, actor, host, live_host)
-            select m.unit_id, m.seat_id, m.generation, s.agent, m.id, 'failed', '',
-                   now() - m.generation * interval '30 days' / %s, now() - m.generation * interval '30 days' / %s,
-                   now() - m.generation * interval '30 days' / %s + interval '2 seconds', 'portal/arp', '', ''
-              from made m join seats s on s.id = m.seat_id
+            select unit_id, seat_id, generation, id, id, 'failed', '', at, at, at + interval '2 seconds',
+                   'portal/arp', '', ''
+              from (select *, now() - row_number() over (order by id) * interval '30 days' / %s as at
+                      from holding_agent where id = any(%s)) made
             """,
-            [count, count + 100, count + 100, count + 100],
+            [len(made) + 1, made],
         )
 
 
