@@ -21,7 +21,6 @@ from hypothesis.stateful import (
     RuleBasedStateMachine,
     initialize,
     invariant,
-    precondition,
     rule,
     run_state_machine_as_test,
 )
@@ -32,7 +31,7 @@ from subsidiaries.replacement.models import DoubleHolder, Monitor, Replacement, 
 from subsidiaries.replacement.tests.factories import make_staffed_holding
 from subsidiaries.replacement.tests.world import UNIT, Clock, Shard, World
 
-STEPS = 500
+STEPS = 300
 FULL_STEPS = 10_000
 SEED = int(os.environ.get("ARP_SEED") or secrets.randbelow(2**32))
 CHECK_EVERY = 25
@@ -133,10 +132,12 @@ class Controller(RuleBasedStateMachine):
 
     # -- what the portal does -------------------------------------------------------------------------------
 
-    @precondition(lambda self: not self.idle)
-    @rule(two=st.booleans())
-    def cycle(self, two: bool) -> None:
-        """Let one controller run a cycle, or two at once; not again before something has happened."""
+    @rule(two=st.booleans(), number=SHARDS, at=SEATS)
+    def cycle(self, two: bool, number: int, at: int) -> None:
+        """Let one controller run a cycle, or two at once; never after another without anything in between."""
+        if self.idle:
+            self.crash(number, at)
+            self.world.deliver(self.world.flight)
         self.cycled = True
         if two:
             self.world.two_cycles()
@@ -220,7 +221,7 @@ def _machine() -> Any:
 
 SETTINGS = settings(
     max_examples=1,
-    stateful_step_count=500,
+    stateful_step_count=300,
     deadline=None,
     database=None,
     phases=[Phase.generate],
