@@ -347,7 +347,7 @@ def some(draw: random.Random, number: int, patience: float) -> Letter:
     """A letter: four of five to agents that are there, the others to nobody, for a short time."""
     if draw.random() < 0.8:
         return letter(number, to=address(draw.randrange(31, 71)), seconds=patience)
-    nobody = draw.choice([address(draw.randrange(80, 99)), f"org.claytom.tax.operator.op-{number:04d}-g1"])
+    nobody = draw.choice([address(draw.randrange(80, 99)), f"org.claytom.tax.operator.op-{number + 1:04d}-g1"])
     return letter(number, to=nobody, seconds=draw.uniform(1.0, 6.0))
 
 
