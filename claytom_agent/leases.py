@@ -271,8 +271,14 @@ class LeaseKeeper:
 
     async def _renew_loop(self) -> None:
         renew, fence, ttl = self.times.renew, self.times.fence, self.times.ttl
+        pause = min(0.2, renew / 10)
         while True:
-            await asyncio.sleep(min(0.2, renew / 10))
+            slept_at = time.monotonic()
+            await asyncio.sleep(pause)
+            late = time.monotonic() - slept_at - pause
+            if late > renew / 3:
+                log.warning("this process stood still for %.1f s: is the machine too busy for it?", late)
+                await asyncio.sleep(pause / 4)  # the answers that came meanwhile are read before anyone is judged
             now = time.monotonic()
             for lease in list(self.owned.values()):
                 age = now - lease.renewed_at
