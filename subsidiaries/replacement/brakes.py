@@ -10,8 +10,8 @@ from typing import Final
 from django.utils import timezone
 
 from audit import services as audit
-from holding.models import Unit
 from subsidiaries.replacement import incidents
+from subsidiaries.replacement.incidents import OpenIncidents
 from subsidiaries.replacement.models import Incident, IncidentStep, StaffingRule
 
 Kind = Incident.Kind
@@ -21,41 +21,36 @@ RECOVERED: Final = 0.5
 KINDS: Final = {level: Kind(kind) for kind, level in LEVELS.items()}
 
 
-def engaged(unit: Unit) -> Incident | None:
-    """Return the unit's open incident of a brake, released or not."""
-    found = Incident.objects.select_for_update().filter(unit=unit, kind__in=list(LEVELS), closed_at=None)
-    return found.order_by("-pk").first()
-
-
-def brake(unit: Unit, silent: float, rule: StaffingRule, *, settled: bool) -> tuple[int, Incident | None]:
+def brake(known: OpenIncidents, silent: float, rule: StaffingRule, *, settled: bool) -> tuple[int, Incident | None]:
     """Apply or take off the brake; return how many silent agents may be replaced in a cycle, and its incident.
 
     `silent` is the share of the unit's seats that are silent. While it is not `settled` whether silence says
     anything, a brake that holds goes on holding and none is applied.
     """
-    incident = engaged(unit)
+    incident = known.any_of(LEVELS)
     level = 2 if silent > rule.stop_above else 1 if silent > rule.slow_above else 0
     if incident is not None and settled and silent <= rule.slow_above * RECOVERED:
-        incidents.close_incidents(unit=unit, kinds=[Kind(incident.kind)])
+        known.close(incident.kind)
         incident = None
     elif settled and level:
-        incident = _apply(unit, incident, level, silent)
+        incident = _apply(known, incident, level, silent)
     return _allowed(incident, rule), incident
 
 
-def _apply(unit: Unit, incident: Incident | None, level: int, silent: float) -> Incident:
-    detail, deficit = f"{silent:.0%} of the agents are silent", round(silent * unit.floor)
+def _apply(known: OpenIncidents, incident: Incident | None, level: int, silent: float) -> Incident:
+    detail, deficit = f"{silent:.0%} of the agents are silent", round(silent * known.unit.floor)
     if incident is None or LEVELS[incident.kind] >= level:
         kind = KINDS[level] if incident is None else Kind(incident.kind)
-        return incidents.open_incident(unit=unit, kind=kind, detail=detail, deficit=deficit)
-    _grow(unit, incident, KINDS[level], detail, deficit)
+        return known.open(kind, detail=detail, deficit=deficit)
+    _grow(known, incident, KINDS[level], detail, deficit)
     return incident
 
 
-def _grow(unit: Unit, incident: Incident, kind: Incident.Kind, detail: str, deficit: int) -> None:
+def _grow(known: OpenIncidents, incident: Incident, kind: Incident.Kind, detail: str, deficit: int) -> None:
     """Make the incident one of the next kind; a release was of the smaller one and is over."""
     before = {"kind": incident.kind, "deficit": incident.deficit}
-    incident.kind, incident.detail = kind, detail
+    known.rename(incident, kind)
+    incident.detail = detail
     incident.deficit = max(incident.deficit, deficit)
     incident.released_at, incident.released_by = None, ""
     incident.save(update_fields=["kind", "detail", "deficit", "released_at", "released_by"])
@@ -65,12 +60,12 @@ def _grow(unit: Unit, incident: Incident, kind: Incident.Kind, detail: str, defi
     audit.record(
         actor=incidents.ACTOR,
         action="incident.grow",
-        object=f"unit/{unit.slug}",
+        object=f"unit/{known.unit.slug}",
         before=before,
         after={"incident": incident.pk, "kind": kind.value, "deficit": incident.deficit},
         details={"incident": incident.pk, "kind": kind.value, "detail": detail},
     )
-    incidents.escalate(unit, incident)
+    incidents.escalate(known.unit, incident)
 
 
 def _allowed(incident: Incident | None, rule: StaffingRule) -> int:

@@ -3,15 +3,17 @@
 Nothing here writes.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from functools import partial
+from typing import Any, Final
 
+from django.db import connection
 from django.db.models import Sum
 
 from holding.lifecycle import Stage
-from holding.models import Agent, BlueprintVersion, Unit
+from holding.models import BlueprintVersion, Unit
 from subsidiaries.replacement.cases import Case
 from subsidiaries.replacement.models import (
     LIVE_STATES,
@@ -23,6 +25,16 @@ from subsidiaries.replacement.models import (
     StaffingRule,
 )
 from subsidiaries.replacement.stages import MISSED_TWICE
+
+WITHDRAWN: Final = """
+    select a.seat_id, s.division_id, a.generation, a.stage = %(isolated)s, v.state = %(revoked)s, v.ended_at
+      from holding_agent a
+      join holding_blueprintversion v on v.id = a.blueprint_id
+      join holding_seat s on s.id = a.seat_id
+     where a.unit_id = %(unit)s and a.retired_at is null and not s.external
+       and (a.stage = %(isolated)s or v.state = %(revoked)s)
+     order by a.seat_id
+"""
 
 
 @dataclass(slots=True)
@@ -55,36 +67,37 @@ def look(unit: Unit, heard: Sequence[DivisionState], rule: StaffingRule, now: da
     for seat, division, generation, state, missed, since in amiss:
         case = partial(Case, seat, generation, detected_at=since or now)
         found.missing += missed > 0
+        if missed == 1:
+            found.look_again.add(division)  # one look is not enough
         if state == SeatState.State.FAILED:
             found.cases.append(case(reason=Replacement.Reason.FAILED))
         elif missed >= MISSED_TWICE:
             found.cases.append(case(reason=Replacement.Reason.MISSING))
         elif state == SeatState.State.STARTING and since is not None and since + patience < now:
             _judge_late(found, divisions[division], since + patience, case(reason=Replacement.Reason.NOT_LIVE))
-    for more in (_isolated(heard, now), _revoked(unit, now)):
-        named = {one.seat_id for one in found.cases}
-        found.cases += [one for one in more if one.seat_id not in named]
+    named = {one.seat_id for one in found.cases}
+    found.cases += [one for one in _withdrawn(unit, divisions, now) if one.seat_id not in named]
     return found
 
 
-def _isolated(heard: Sequence[DivisionState], now: datetime) -> list[Case]:
-    """Return the seats whose agents were isolated: paused until their successors come."""
-    agents = Agent.objects.in_office().filter(
-        stage=Stage.QUARANTINED, seat__division_id__in=[state.division_id for state in heard], seat__external=False
-    )
-    rows = agents.values_list("seat_id", "generation").order_by("seat_id")
-    return [Case(seat, generation, Replacement.Reason.QUARANTINE, now) for seat, generation in rows]
-
-
-def _revoked(unit: Unit, now: datetime) -> list[Case]:
-    """Return the hosted seats whose agent was made by a version that is revoked by now."""
-    versions = BlueprintVersion.objects.filter(state=BlueprintVersion.State.REVOKED)
-    revoked = dict(versions.values_list("pk", "ended_at"))
-    if not revoked:
-        return []
-    holders = Agent.objects.in_office().filter(unit=unit, blueprint__in=revoked, seat__external=False)
-    rows = holders.order_by("seat_id").values_list("seat_id", "generation", "blueprint_id")
-    return [Case(seat, made, Replacement.Reason.REVOKED, revoked[by] or now) for seat, made, by in rows]
+def _withdrawn(unit: Unit, heard: Mapping[int, DivisionState], now: datetime) -> list[Case]:
+    """Return the hosted seats whose agents may not go on: isolated, and paused until their successors come (in
+    divisions that are heard of), or made by a version that is revoked by now."""
+    with connection.cursor() as cursor:
+        values: dict[str, Any] = {
+            "isolated": Stage.QUARANTINED,
+            "revoked": BlueprintVersion.State.REVOKED,
+            "unit": unit.pk,
+        }
+        cursor.execute(WITHDRAWN, values)
+        rows = cursor.fetchall()
+    cases = []
+    for seat, division, generation, isolated, revoked, revoked_at in rows:
+        if isolated and division in heard:
+            cases.append(Case(seat, generation, Replacement.Reason.QUARANTINE, now))
+        elif revoked:
+            cases.append(Case(seat, generation, Replacement.Reason.REVOKED, revoked_at or now))
+    return cases
 
 
 def _judge_late(found: Findings, division: DivisionState, expired_at: datetime, case: Case) -> None:

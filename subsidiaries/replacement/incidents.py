@@ -25,26 +25,78 @@ ESCALATED = {
 }
 
 
-def open_incident(*, unit: Unit, kind: Incident.Kind, detail: str, deficit: int) -> Incident:
-    """Open the unit's incident of that kind, or note a larger deficit on the one that is open."""
-    incident = Incident.objects.select_for_update().filter(unit=unit, kind=kind, closed_at=None).first()
-    if incident is not None:
+class OpenIncidents:
+    """The open incidents of a unit: read once, under the unit's lock, and kept in step with what is written.
+
+    A cycle asks for most kinds and nearly always finds none.
+    """
+
+    def __init__(self, unit: Unit) -> None:
+        self.unit = unit
+        rows = Incident.objects.select_for_update().filter(unit=unit, closed_at=None)
+        self._by_kind = {row.kind: row for row in rows.order_by("pk")}
+
+    def any_of(self, kinds: Iterable[str]) -> Incident | None:
+        """Return the latest open one of those kinds."""
+        found = [row for kind in kinds if (row := self._by_kind.get(kind)) is not None]
+        return max(found, key=lambda row: row.pk, default=None)
+
+    def open(self, kind: Incident.Kind, *, detail: str, deficit: int) -> Incident:
+        """Open the incident of that kind, or note a larger deficit on the one that is open."""
+        incident = self._by_kind.get(kind)
+        if incident is None:
+            return self._begin(kind, detail[:200], deficit)
         if deficit > incident.deficit:
             incident.deficit = deficit
             incident.save(update_fields=["deficit"])
         return incident
-    incident = Incident.objects.create(
-        unit=unit, kind=kind, opened_at=timezone.now(), deficit=deficit, detail=detail[:200]
-    )
-    audit.record(
-        actor=ACTOR,
-        action="incident.open",
-        object=f"unit/{unit.slug}",
-        after={"incident": incident.pk, "kind": kind.value, "deficit": deficit},
-        details={"kind": kind.value, "deficit": deficit, "detail": detail[:200]},
-    )
-    escalate(unit, incident)
-    return incident
+
+    def _begin(self, kind: Incident.Kind, detail: str, deficit: int) -> Incident:
+        incident = Incident.objects.create(
+            unit=self.unit, kind=kind, opened_at=timezone.now(), deficit=deficit, detail=detail
+        )
+        self._by_kind[kind] = incident
+        audit.record(
+            actor=ACTOR,
+            action="incident.open",
+            object=f"unit/{self.unit.slug}",
+            after={"incident": incident.pk, "kind": kind.value, "deficit": deficit},
+            details={"kind": kind.value, "deficit": deficit, "detail": detail},
+        )
+        escalate(self.unit, incident)
+        return incident
+
+    def rename(self, incident: Incident, kind: Incident.Kind) -> None:
+        """Know the incident under another kind from now on; the caller writes it."""
+        del self._by_kind[incident.kind]
+        incident.kind = kind
+        self._by_kind[kind] = incident
+
+    def close(self, *kinds: str) -> int:
+        """Close the open ones of those kinds; return how many."""
+        over = [row for kind in kinds if (row := self._by_kind.pop(kind, None)) is not None]
+        for incident in over:
+            self._end(incident)
+        return len(over)
+
+    def _end(self, incident: Incident) -> None:
+        incident.closed_at = max(timezone.now(), incident.opened_at)  # the clock may have been set back
+        incident.save(update_fields=["closed_at"])
+        audit.record(
+            actor=ACTOR,
+            action="incident.close",
+            object=f"unit/{self.unit.slug}",
+            before={"incident": incident.pk, "kind": incident.kind},
+            details={"kind": incident.kind, "deficit": incident.deficit},
+        )
+        if incident.kind in ESCALATED:
+            bus.publish(
+                subject=f"org.claytom.corporate.escalation.{self.unit.slug}",
+                type="org.claytom.escalation.resolve.v1",
+                source=ACTOR,
+                body={"id": f"incident-{incident.pk}", "decision": "the incident is over", "actor": ACTOR},
+                dedup=f"esc-incident-{incident.pk}-resolved",
+            )
 
 
 def escalate(unit: Unit, incident: Incident) -> None:
@@ -68,46 +120,22 @@ def escalate(unit: Unit, incident: Incident) -> None:
     )
 
 
-def close_incidents(*, unit: Unit, kinds: Iterable[Incident.Kind]) -> int:
-    """Close the unit's open incidents of those kinds; return how many."""
-    closed = 0
-    for incident in Incident.objects.select_for_update().filter(unit=unit, kind__in=list(kinds), closed_at=None):
-        incident.closed_at = max(timezone.now(), incident.opened_at)  # the clock may have been set back
-        incident.save(update_fields=["closed_at"])
-        audit.record(
-            actor=ACTOR,
-            action="incident.close",
-            object=f"unit/{unit.slug}",
-            before={"incident": incident.pk, "kind": incident.kind},
-            details={"kind": incident.kind, "deficit": incident.deficit},
-        )
-        if incident.kind in ESCALATED:
-            bus.publish(
-                subject=f"org.claytom.corporate.escalation.{unit.slug}",
-                type="org.claytom.escalation.resolve.v1",
-                source=ACTOR,
-                body={"id": f"incident-{incident.pk}", "decision": "the incident is over", "actor": ACTOR},
-                dedup=f"esc-incident-{incident.pk}-resolved",
-            )
-        closed += 1
-    return closed
-
-
-def note_external(unit: Unit, silent: int) -> None:
+def note_external(known: OpenIncidents, silent: int) -> None:
     """Open or close the unit's incident about silent external agents: ARP does not replace what is not its own."""
     if not silent:
-        close_incidents(unit=unit, kinds=[Incident.Kind.EXTERNAL])
+        known.close(Incident.Kind.EXTERNAL)
         return
     detail = f"{silent} external agents are silent; their owners must start them, or withdraw them"
-    open_incident(unit=unit, kind=Incident.Kind.EXTERNAL, detail=detail, deficit=silent)
+    known.open(Incident.Kind.EXTERNAL, detail=detail, deficit=silent)
 
 
-def note_floor(unit: Unit, live: int, now: datetime, *, settled: bool, explained: int = 0) -> None:
+def note_floor(known: OpenIncidents, live: int, now: datetime, *, settled: bool, explained: int = 0) -> None:
     """Keep the service level of the floor. A unit that was never full is being staffed, not below its floor.
 
     `explained` agents are missing for a reason that is being dealt with, or has an incident of its own: their
     seconds count, but no second incident is opened for them.
     """
+    unit = known.unit
     floor = UnitFloor.objects.select_for_update().get(unit=unit)
     if live >= unit.floor:
         if floor.below_since:
@@ -115,7 +143,7 @@ def note_floor(unit: Unit, live: int, now: datetime, *, settled: bool, explained
             floor.seconds_below += (ended - floor.below_since).total_seconds()
             floor.below_since = None
             FloorBreach.objects.filter(unit=unit, ended_at=None).update(ended_at=Greatest("began_at", Value(ended)))
-            close_incidents(unit=unit, kinds=[Incident.Kind.BELOW_FLOOR])
+            known.close(Incident.Kind.BELOW_FLOOR)
             floor.save()
         if floor.reached_at is None:
             floor.reached_at = now
@@ -129,6 +157,4 @@ def note_floor(unit: Unit, live: int, now: datetime, *, settled: bool, explained
     FloorBreach.objects.get_or_create(unit=unit, ended_at=None, defaults={"began_at": floor.below_since})
     deficit = unit.floor - live
     if deficit > explained:
-        open_incident(
-            unit=unit, kind=Incident.Kind.BELOW_FLOOR, detail=f"{deficit} agents missing", deficit=deficit
-        )
+        known.open(Incident.Kind.BELOW_FLOOR, detail=f"{deficit} agents missing", deficit=deficit)

@@ -21,7 +21,7 @@ from bus.fencing import Fenced
 from bus.fencing import report as report_fenced
 from bus.leases import BOOK, Claim
 from claytom_agent.messages import AgentState, Presence
-from holding.models import Division, Seat
+from holding.models import Division, Seat, Unit
 from subsidiaries.replacement import holders
 from subsidiaries.replacement.models import LIVE_STATES, Census, DivisionState, Monitor, SeatState
 
@@ -379,22 +379,26 @@ def recount(*, division_ids: Iterable[int]) -> None:
         )
 
 
-def set_right(*, division_ids: Iterable[int], now: datetime) -> int:
-    """Take back times of the divisions that lie ahead of `now`, after the clock was set back; return how many.
+def set_right(*, unit: Unit, now: datetime) -> list[DivisionState]:
+    """Return the states of the unit's divisions, without times that lie ahead of `now`: the clock was set back.
 
     Whoever was heard of in an hour's time would be taken for alive for an hour, and a new agent waited for as long.
     """
-    ids, ahead = sorted(division_ids), now + timedelta(seconds=1)
-    states = DivisionState.objects.filter(pk__in=ids)
-    late = Q(seen_at__gt=ahead) | Q(full_at__gt=ahead) | Q(report_asked_at__gt=ahead)
+    ahead = now + timedelta(seconds=1)
+    states = DivisionState.objects.filter(division__unit=unit).select_related("division")
+    divisions = list(states)
+    ids = [state.pk for state in divisions]
     seats = SeatState.objects.filter(division_id__in=ids, since__gt=ahead).exclude(state__in=LIVE_STATES)
-    if not states.filter(late).exists() and not seats.exists():
-        return 0
+    times = (time for state in divisions for time in (state.seen_at, state.full_at, state.report_asked_at) if time)
+    if max(times, default=now) <= ahead and not seats.exists():
+        return divisions
     lock_divisions(division_ids=ids)
-    changed = states.filter(seen_at__gt=ahead).update(seen_at=now)
-    changed += states.filter(full_at__gt=ahead).update(full_at=None)  # when it was looked is not known any more
-    changed += states.filter(report_asked_at__gt=ahead).update(report_asked_at=None)
-    return changed + seats.update(since=now)
+    states = DivisionState.objects.filter(pk__in=ids).select_related("division")
+    states.filter(seen_at__gt=ahead).update(seen_at=now)
+    states.filter(full_at__gt=ahead).update(full_at=None)  # when it was looked is not known any more
+    states.filter(report_asked_at__gt=ahead).update(report_asked_at=None)
+    seats.update(since=now)
+    return list(states)
 
 
 def lock_divisions(*, division_ids: Iterable[int]) -> None:

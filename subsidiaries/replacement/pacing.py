@@ -183,16 +183,21 @@ def version_in_trouble(version_id: int, *, now: datetime | None = None) -> bool:
     return bool(failed["all"] * 2 >= started)
 
 
-def note_proven(unit: Unit, now: datetime) -> None:
-    """Note which versions enough live agents of the unit prove, unless they are in trouble."""
+def note_proven(unit: Unit, now: datetime) -> int:
+    """Note which versions enough live agents of the unit prove, unless they are in trouble.
+
+    Return how many versions of the holding were not proven: only of those some may be in trouble.
+    """
     unproven = BlueprintVersion.objects.approved().filter(
         Q(standing=None, version__gt=1) | Q(standing__isnull=False, standing__proven_at=None)
     )
-    for version, slug in unproven.values_list("pk", "blueprint__slug"):
+    waiting = list(unproven.values_list("pk", "blueprint__slug"))
+    for version, slug in waiting:
         if _is_proven(unit, slug, version) and not version_in_trouble(version, now=now):
             VersionStanding.objects.update_or_create(
                 version_id=version, defaults={"proven_at": now, "strikes": 0, "not_before": None}
             )
+    return len(waiting)
 
 
 def _is_proven(unit: Unit, role: str, version: int) -> bool:
@@ -210,7 +215,7 @@ def _is_proven(unit: Unit, role: str, version: int) -> bool:
     return 0 < min(seats, PROVEN_LIVE) <= live
 
 
-def troubled(unit: Unit, now: datetime, rule: StaffingRule) -> list[str]:
+def troubled(unit: Unit, now: datetime) -> list[str]:
     """Return the versions in trouble whose agents the unit has, as people call them."""
     standings = VersionStanding.objects.filter(troubled_at__range=(now - MEMORY, now), proven_at=None)
     of_unit = standings.filter(version__agent__unit=unit, version__agent__retired_at=None).distinct()

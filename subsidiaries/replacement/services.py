@@ -6,7 +6,7 @@ costs one cycle. Idempotent: a replacement is unique per (seat, generation). One
 """
 
 import logging
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
@@ -37,6 +37,7 @@ from subsidiaries.replacement import (
 )
 from subsidiaries.replacement.cases import Case
 from subsidiaries.replacement.findings import Findings
+from subsidiaries.replacement.incidents import OpenIncidents
 from subsidiaries.replacement.models import (
     STALE_AFTER,
     Census,
@@ -126,18 +127,18 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     now = timezone.now()
     rule = StaffingRule.objects.get()
     since = observing.watching_since()
-    observing.set_right(division_ids=row.division_set.values_list("pk", flat=True), now=now)
-    divisions = list(DivisionState.objects.filter(division__unit=row).select_related("division"))
+    divisions = observing.set_right(unit=row, now=now)
+    known = incidents.OpenIncidents(row)
     heard = [state for state in divisions if state.seen_at and state.seen_at > now - STALE_AFTER]
     looping.note_loops(now)
     found = findings.look(row, heard, rule, now)
     settled = since is not None and since < now - timedelta(seconds=rule.relocation_s)
     silent, lost, moving = findings.silence(row, divisions, found.missing, rule, now) if settled else (0.0, [], 0)
-    per_cycle, braked = brakes.brake(row, silent, rule, settled=settled)
-    pacing.note_proven(row, now)
+    per_cycle, braked = brakes.brake(known, silent, rule, settled=settled)
+    unproven = pacing.note_proven(row, now)
     if not found.cases and braked is None and not silent:
         found.cases = cases.quality_cases(row, rule, now)
-    allowed, deferred, slow = _within_limits(row, found.cases, per_cycle, rule)
+    allowed, deferred, slow = _within_limits(known, found.cases, per_cycle, rule)
     done = replace(unit=row, cases=allowed, actor=actor)
     stages.settle(unit=row, rule=rule, now=now)
     succession.refresh_stale(unit=row, now=now)
@@ -147,41 +148,44 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     _hint_laggards(heard, now)
     silent_alone = singles.door().silent(row.pk, now)
     observing.note_silent(seat_ids=silent_alone, now=now)
-    seats, live = Census.objects.by_unit(now).get(row.pk, (0, 0))
+    seats, live = Census.objects.filter(unit=row).by_unit(now).get(row.pk, (0, 0))
     vacant = observing.vacant_seats(division_ids=[state.division_id for state in divisions])
     if settled:
-        incidents.note_external(row, len(silent_alone))
-        _note_silence(row, lost, braked, silent)
-    _note_troubles(row, found, rule, timezone.now())  # what was decided meanwhile is told of at once
+        incidents.note_external(known, len(silent_alone))
+        _note_silence(known, lost, braked, silent)
+    # What was decided meanwhile is told of at once.
+    versions = pacing.troubled(row, timezone.now()) if unproven or done else []
+    _note_troubles(known, found, versions, timezone.now())
     # A seat that is vacant on purpose lowers what must be live, once the reserve is used up.
     spared = max(0, min(vacant, row.floor - seats + vacant))
     explained = row.floor if braked is not None else moving
-    incidents.note_floor(row, live + spared, now, settled=settled, explained=explained)
+    incidents.note_floor(known, live + spared, now, settled=settled, explained=explained)
     skipped = "" if since else "no presence is being received"
     return Cycle(unit, seats, live, vacant, done, deferred, silent, skipped, row.floor, slow)
 
 
-def _note_silence(unit: Unit, lost: Sequence[DivisionState], braked: Incident | None, silent: float) -> None:
+def _note_silence(
+    known: OpenIncidents, lost: Sequence[DivisionState], braked: Incident | None, silent: float
+) -> None:
     """Open or close the incident of divisions that no host takes; while a brake's is open, that says it already."""
     if braked is not None and lost:
         return
     names = ", ".join(sorted(state.division.key for state in lost))
     if not lost:
-        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAPACITY])
+        known.close(Incident.Kind.CAPACITY)
         return
-    incidents.open_incident(
-        unit=unit, kind=Incident.Kind.CAPACITY, detail=f"no host for {names}", deficit=round(silent * unit.floor)
-    )
+    deficit = round(silent * known.unit.floor)
+    known.open(Incident.Kind.CAPACITY, detail=f"no host for {names}", deficit=deficit)
 
 
-def _note_troubles(unit: Unit, found: Findings, rule: StaffingRule, now: datetime) -> None:
+def _note_troubles(known: OpenIncidents, found: Findings, troubled: Sequence[str], now: datetime) -> None:
     """Open and close the incidents of what the controller met: hosts that lag, versions that crash, two holders."""
     stalled = ", ".join(sorted(found.stalled))
-    versions = ", ".join(pacing.troubled(unit, now, rule))
-    doubles = DoubleHolder.objects.filter(unit=unit, last_at__range=(now - DOUBLE_SHOWN, now)).select_related(
-        "seat"
-    )
-    names = [f"{row.seat.code} g{row.generation} g{row.other}" for row in doubles[:MOST_NAMED]]
+    versions = ", ".join(troubled)
+    doubles = DoubleHolder.objects.filter(unit=known.unit, last_at__range=(now - DOUBLE_SHOWN, now))
+    names = [
+        f"{row.seat.code} g{row.generation} g{row.other}" for row in doubles.select_related("seat")[:MOST_NAMED]
+    ]
     told = {
         Incident.Kind.STALLED: (f"{found.late} new agents are not taken up by the hosts of {stalled}", found.late),
         Incident.Kind.CRASH_LOOP: (f"new agents of {versions} do not last", 1) if versions else ("", 0),
@@ -189,13 +193,12 @@ def _note_troubles(unit: Unit, found: Findings, rule: StaffingRule, now: datetim
     }
     for kind, (text, deficit) in told.items():
         if deficit:
-            incidents.open_incident(unit=unit, kind=kind, detail=text, deficit=deficit)
-    over = [kind for kind, (_text, deficit) in told.items() if not deficit]
-    incidents.close_incidents(unit=unit, kinds=over)
+            known.open(kind, detail=text, deficit=deficit)
+    known.close(*(kind for kind, (_text, deficit) in told.items() if not deficit))
 
 
 def _within_limits(
-    unit: Unit, found: Sequence[Case], per_cycle: int, rule: StaffingRule
+    known: OpenIncidents, found: Sequence[Case], per_cycle: int, rule: StaffingRule
 ) -> tuple[list[Case], int, int]:
     """Return the cases that may be decided now, how many have to wait, and how many of them for slow start.
 
@@ -204,9 +207,9 @@ def _within_limits(
     and so what is of a revoked version, since those agents still do their work.
     """
     if not found:
-        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
+        known.close(Incident.Kind.CAP)
         return [], 0, 0
-    now = timezone.now()
+    unit, now = known.unit, timezone.now()
     lately = 0
     if any(case.reason in pacing.METERED for case in found):
         recent = Replacement.objects.filter(unit=unit, decided_at__gt=now - CYCLE, decided_at__lte=now)
@@ -215,10 +218,10 @@ def _within_limits(
     left = caps.left_today(unit, rule) if paced.due else 0
     allowed = paced.due[:left]
     if waiting := len(paced.due) - len(allowed):
-        incidents.open_incident(unit=unit, kind=Incident.Kind.CAP, detail=f"{waiting} wait", deficit=waiting)
+        known.open(Incident.Kind.CAP, detail=f"{waiting} wait", deficit=waiting)
         caps.ask_for_more(unit=unit, extra=waiting)
     else:
-        incidents.close_incidents(unit=unit, kinds=[Incident.Kind.CAP])
+        known.close(Incident.Kind.CAP)
     return allowed, len(found) - len(allowed), paced.slow
 
 
@@ -387,19 +390,13 @@ def replace_failed(*, seats: dict[str, list[int]]) -> int:
             )
             for state in states
         ]
-        allowed, *_ = _within_limits(unit, failed, 0, StaffingRule.objects.get())
+        allowed, *_ = _within_limits(incidents.OpenIncidents(unit), failed, 0, StaffingRule.objects.get())
         done += replace(unit=unit, cases=allowed, actor=ACTOR)
     return done
 
 
-def _ask_reports(unit: Unit, heard: Sequence[DivisionState], late: Iterable[int], now: datetime) -> None:
-    """Ask the hosts for a full report of divisions in which a seat was missed once, or a new agent is `late`: one
-    look is not enough."""
-    doubtful = set(late) | set(
-        SeatState.objects.filter(division_id__in=[state.division_id for state in heard], missed=1).values_list(
-            "division_id", flat=True
-        )
-    )
+def _ask_reports(unit: Unit, heard: Sequence[DivisionState], doubtful: Collection[int], now: datetime) -> None:
+    """Ask the hosts for a full report of the divisions that are `doubtful`, unless it was asked for just now."""
     asked = [
         state
         for state in heard
