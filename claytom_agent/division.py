@@ -82,6 +82,8 @@ class Surroundings:
     spool: Spool
     host: str
     chaos: bool = False
+    corrupt: dict[str, frozenset[str]] = field(default_factory=dict)
+    """By subsidiary the blueprint versions whose new agents crash (fault injection)."""
     policy: RestartPolicy = field(default_factory=RestartPolicy)
     times: DivisionTimes = field(default_factory=DivisionTimes)
     starting: asyncio.Semaphore = field(default_factory=lambda: asyncio.Semaphore(STARTING_AT_ONCE))
@@ -99,7 +101,7 @@ class Division:
         self._bus: Bus = around.lines.of(self.key.unit)
         self._times = around.times
         self._timers = Timers()
-        self.roster = Roster(self.key.unit, self._timers, around.policy, self._transition)
+        self.roster = Roster(self.key.unit, self._timers, around.policy, self._transition, around.corrupt)
         self._head = presence.PresenceHead(self.key.unit, around.host, lease.key, lease.epoch)
         self._offers = Offers(self.roster, self._head, self._spool)
         self._escalator = Escalator(self._bus, self._head, self._spool, self._offers.spawn)

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 import msgspec
+from msgspec import UNSET
 from nats.aio.msg import Msg
 from nats.aio.subscription import Subscription
 
@@ -124,7 +125,12 @@ class Host:
         self.spool = Spool(self.lines.of, journal)
         adopt_orphans(self.spool, journal)
         self._around = Surroundings(
-            self.lines, self.spool, self.id, options.chaos, options.policy, options.division_times
+            self.lines,
+            self.spool,
+            self.id,
+            chaos=options.chaos,
+            policy=options.policy,
+            times=options.division_times,
         )
         work = asyncio.get_running_loop().create_task(self._work())
         closed = asyncio.ensure_future(self.lines.closed.wait())
@@ -284,11 +290,11 @@ class Host:
         if not mine:
             return
         try:
-            self._obey(verb, mine, message.data)
+            self._obey(verb, unit, mine, message.data)
         except msgspec.DecodeError as error:
             log.warning("command %s is not understood: %s", message.subject, error)
 
-    def _obey(self, verb: str, mine: list[Division], data: bytes) -> None:
+    def _obey(self, verb: str, unit: str, mine: list[Division], data: bytes) -> None:
         if verb in ("sync", "replace"):
             hint = decode(ManifestSync, data)
             for division in mine:
@@ -304,6 +310,8 @@ class Host:
                 division.refresh_soon()
             if self._options.chaos:
                 _inject(config, mine)
+                if config.corrupt is not UNSET:
+                    self._around.corrupt[unit] = frozenset(config.corrupt)
         else:
             self._obey_scope(verb, mine, decode(Order, data))
 

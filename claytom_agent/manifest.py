@@ -25,6 +25,11 @@ class BlueprintRef(msgspec.Struct, frozen=True):
     version: int = 1
     digest: str = ""
 
+    @property
+    def label(self) -> str:
+        """Name and version, as in `operator/3`."""
+        return f"{self.name}/{self.version}"
+
 
 class WorkerSpec(msgspec.Struct, frozen=True):
     """Which worker runs the agents of a seat group, with its parameters."""

@@ -7,7 +7,7 @@ This is the part of a division that knows no wire: what it has to say it leaves 
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, ClassVar
 
@@ -54,6 +54,8 @@ class Roster:
     timers: Timers
     policy: RestartPolicy
     on_transition: Callable[[], None]
+    corrupt: Mapping[str, Collection[str]] = field(default_factory=dict)
+    """By subsidiary the blueprint versions whose agents crash from their start on (fault injection)."""
     agents: dict[int | str, Agent] = field(default_factory=dict)
     changed: dict[int | str, Agent] = field(default_factory=dict)
     gone: list[Entry] = field(default_factory=list)
@@ -252,6 +254,7 @@ class Roster:
             self._dismiss(before)
         agent = Agent(spec.key, group, spec.generation, spec.desired, spec.duty)
         agent.tick = time.monotonic()
+        agent.broken = spec.group.blueprint.label in self.corrupt.get(self.unit, ())
         if spec.desired == "paused":
             agent.state = "paused"
         self.agents[spec.key] = agent

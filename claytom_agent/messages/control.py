@@ -60,12 +60,15 @@ class HostConfig(msgspec.Struct, frozen=True):
     """Settings for hosts; a lower version than the one in force changes nothing.
 
     Faults are for hosts started with `--chaos` only; others ignore them. `fail` makes agents crash; `silence_s`
-    keeps presence back for so many seconds, of the divisions in `silence` (empty: of all of the subsidiary).
+    keeps presence back for so many seconds, of the divisions in `silence` (empty: of all of the subsidiary);
+    `corrupt` lists the blueprint versions (`operator/3`) whose agents crash from their start on, from now until the
+    next list: those that run already are left alone.
     """
 
     fail: list[str] = []
     silence_s: Annotated[float, Meta(ge=0, le=3600)] = 0
     silence: list[LeaseKey] = []
+    corrupt: list[str] | UnsetType = UNSET
     version: Count = 0
     settings: Annotated[dict[str, Setting], Meta(max_length=50)] = {}
 

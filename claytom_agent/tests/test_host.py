@@ -343,6 +343,34 @@ async def test_a_division_falls_silent_for_a_while_and_then_tells_everything(
     assert (first["full"], len(first["agents"])) == (True, 5)
 
 
+async def test_new_agents_of_a_corrupt_version_fail_and_those_that_run_are_left_alone(
+    portal: Bus, start_host: StartHost
+) -> None:
+    def seats(version: int) -> list[dict[str, Any]]:
+        blueprint = {"name": "operator", "version": version}
+        return [{"role": "operator", "code": "op", "ordinals": [[31, 34]], "blueprint": blueprint}]
+
+    await put_manifest(portal, "pricing.1", seats=seats(2))
+    states = await collect(portal, "org.claytom.pricing.metrics.state")
+    host = await start_host("h1", chaos=True)
+    await wait_until(lambda: host.status()["live"] == 4)
+
+    async def corrupt(*versions: str) -> None:
+        body = json.dumps({"corrupt": versions}).encode()
+        await portal.publish("org.claytom.pricing.command.config", body, ORDER)
+
+    await corrupt("operator/2", "director/2")
+    await put_manifest(portal, "pricing.1", 2, seats=seats(2), generations={"31": 2})
+    await wait_until(lambda: [b["to"] for _, _, b in states][-1:] == ["failed"])
+    assert {b["agent"].rpartition(".")[2] for _, _, b in states} == {"op-0031-g2"}
+    assert host.status()["live"] == 3
+    await put_manifest(portal, "pricing.1", 3, seats=seats(3), generations={"31": 3, "32": 2})
+    await wait_until(lambda: host.status()["live"] == 4)
+    await corrupt()
+    await put_manifest(portal, "pricing.1", 4, seats=seats(2), generations={"31": 4, "32": 2, "33": 2})
+    await wait_until(lambda: host.status()["live"] == 4)
+
+
 async def test_faults_are_not_injected_without_chaos(portal: Bus, start_host: StartHost) -> None:
     await put_manifest(portal, "pricing.1")
     host = await start_host()

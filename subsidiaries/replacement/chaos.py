@@ -1,4 +1,4 @@
-"""Faults on purpose, for demonstrations and drills: agents that crash, divisions that fall silent.
+"""Faults on purpose, for demonstrations and drills: agents that crash, divisions that fall silent, a bad version.
 
 Only where `CHAOS_ENABLED` says so, and only hosts started with `--chaos` obey. Each run is in the ledger, with its
 seed: the same seed on the same holding hits the same agents.
@@ -16,7 +16,7 @@ from django.db import transaction
 
 from audit import services as audit
 from bus import services as bus
-from holding.models import Agent, Division, Unit
+from holding.models import Agent, BlueprintVersion, Division, Unit
 
 ACTOR: Final = "operator/chaos"
 ORDER_SIZE: Final = 500
@@ -82,6 +82,34 @@ def silence(*, selection: Selection, seconds: float, actor: str = ACTOR) -> list
     _order(unit, {"silence_s": seconds, "silence": chosen})
     _record(unit, "chaos.silence", selection, actor, {"divisions": chosen, "seconds": str(seconds)})
     return chosen
+
+
+@transaction.atomic
+def corrupt(*, unit: str, versions: Sequence[str], actor: str = ACTOR) -> list[str]:
+    """Make agents of these blueprint versions (`operator/3`) crash whenever they start in a unit; return them.
+
+    Until the next call for the unit: with none, new agents are well again. Agents that run are left alone, unless
+    their division moves to another host, which starts them. A host that has none of them now does not know of it.
+    Raises ChaosError when chaos is off, or there is no such version.
+    """
+    require_enabled()
+    row = _unit(unit)
+    for label in versions:
+        slug, _, number = label.partition("/")
+        known = BlueprintVersion.objects.filter(blueprint__slug=slug)
+        if not number.isdecimal() or not known.filter(version=int(number)).exists():
+            there = ", ".join(
+                f"{slug}/{one}" for one in known.order_by("version").values_list("version", flat=True)
+            )
+            raise ChaosError(f"There is no blueprint version '{label}'. Versions: {there or 'as in operator/1'}.")
+    _order(row, {"corrupt": list(versions)})
+    audit.record(
+        actor=actor,
+        action="chaos.corrupt",
+        object=f"unit/{row.slug}",
+        details={"versions": list(versions)},
+    )
+    return list(versions)
 
 
 @transaction.atomic

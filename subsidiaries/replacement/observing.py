@@ -46,6 +46,11 @@ FIRST_PLANS = """
       from holding_unit u cross join holding_role r
      where u.kind = 'subsidiary' and r.count > 0 on conflict do nothing
 """
+# The condition on the state is that of the index over what is amiss.
+AHEAD = """
+    select exists (select from replacement_seatstate
+                    where division_id = any(%s) and not (state in ('idle', 'busy', 'paused')) and since > %s)
+"""
 _observers: list[Callable[[datetime], object]] = []
 
 
@@ -388,17 +393,23 @@ def set_right(*, unit: Unit, now: datetime) -> list[DivisionState]:
     states = DivisionState.objects.filter(division__unit=unit).select_related("division")
     divisions = list(states)
     ids = [state.pk for state in divisions]
-    seats = SeatState.objects.filter(division_id__in=ids, since__gt=ahead).exclude(state__in=LIVE_STATES)
     times = (time for state in divisions for time in (state.seen_at, state.full_at, state.report_asked_at) if time)
-    if max(times, default=now) <= ahead and not seats.exists():
+    if max(times, default=now) <= ahead and not _seats_ahead(ids, ahead):
         return divisions
     lock_divisions(division_ids=ids)
     states = DivisionState.objects.filter(pk__in=ids).select_related("division")
     states.filter(seen_at__gt=ahead).update(seen_at=now)
     states.filter(full_at__gt=ahead).update(full_at=None)  # when it was looked is not known any more
     states.filter(report_asked_at__gt=ahead).update(report_asked_at=None)
+    seats = SeatState.objects.filter(division_id__in=ids, since__gt=ahead).exclude(state__in=LIVE_STATES)
     seats.update(since=now)
     return list(states)
+
+
+def _seats_ahead(division_ids: list[int], ahead: datetime) -> bool:
+    with connection.cursor() as cursor:
+        cursor.execute(AHEAD, [division_ids, ahead])
+        return bool(cursor.fetchone()[0])
 
 
 def lock_divisions(*, division_ids: Iterable[int]) -> None:

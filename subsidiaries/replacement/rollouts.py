@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Final
 
+from django.db import connection
 from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
@@ -27,6 +28,10 @@ from subsidiaries.replacement.models import LIVE_STATES, STALE_AFTER, Census, Re
 from subsidiaries.replacement.rollout_models import Rollout, RolloutSeat, RolloutUnit, SurgeSeat
 
 State = Rollout.State
+UNDER_WAY: Final = """
+    select exists (select from replacement_rolloutunit where unit_id = %(unit)s and ended_at is null)
+        or exists (select from replacement_surgeseat where unit_id = %(unit)s and closed_at is null)
+"""
 SHORTEST_LOOK: Final = 60  # seconds for which the agents of a wave are looked at, at least
 
 
@@ -66,6 +71,10 @@ def headroom(unit: Unit, blueprint: Blueprint, *, now: datetime) -> Headroom:
 
 def advance(unit: Unit) -> None:
     """Take the next step of each rollout that is open in the unit; close the temporary seats that none needs."""
+    with connection.cursor() as cursor:
+        cursor.execute(UNDER_WAY, {"unit": unit.pk})
+        if not cursor.fetchone()[0]:
+            return
     now = timezone.now()
     for part in RolloutUnit.objects.filter(unit=unit, ended_at=None).order_by("pk"):
         rollout = Rollout.objects.select_for_update(of=("self",)).get(pk=part.rollout_id)

@@ -12,13 +12,16 @@ from deployment.embedded.directory import DataDirectory
 from deployment.embedded.errors import EmbeddedError
 from subsidiaries.replacement import chaos
 
-VERBS = ("kill-agents", "kill-host", "silence")
+VERBS = ("kill-agents", "kill-host", "silence", "corrupt")
 
 
 class Command(BaseCommand):
     """Injects one fault, and says what was hit and by which seed."""
 
-    help = "Kill agents, kill a host, or silence a subsidiary. Refused unless CHAOS_ENABLED; each run is audited."
+    help = (
+        "Kill agents, kill a host, silence a subsidiary, or corrupt a blueprint version. Refused unless "
+        "CHAOS_ENABLED; each run is audited."
+    )
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("verb", choices=VERBS)
@@ -28,6 +31,13 @@ class Command(BaseCommand):
         parser.add_argument("--share", type=float, metavar="S", help="such a share of them (0.6)")
         parser.add_argument("--seconds", type=float, default=60, help="how long a silence lasts (60)")
         parser.add_argument("--host", metavar="H", default="", help="which host to kill (else one is drawn)")
+        parser.add_argument(
+            "--blueprint",
+            action="append",
+            metavar="B",
+            default=[],
+            help="a version to corrupt (operator/2); none: mend all",
+        )
         parser.add_argument("--seed", type=int, help="draw the same again; drawn and said when it is not given")
 
     def handle(self, *args: Any, **options: Any) -> None:
@@ -43,6 +53,10 @@ class Command(BaseCommand):
             return _kill_host(options["host"], seed)
         if not options["unit"]:
             raise CommandError("Say of which --unit.")
+        if options["verb"] == "corrupt":
+            versions = chaos.corrupt(unit=options["unit"], versions=options["blueprint"])
+            whose = f"of {', '.join(versions)} crash" if versions else "are well again"
+            return f"New agents of {options['unit']} {whose}"
         selection = chaos.Selection(options["unit"], options["role"], options["count"], options["share"], seed)
         if options["verb"] == "silence":
             if options["role"]:

@@ -31,7 +31,13 @@ def orders() -> list[HostConfig]:
 
 
 @pytest.mark.parametrize(
-    "arguments", [("kill-agents", "--unit=pricing"), ("silence", "--unit=pricing"), ("kill-host",)]
+    "arguments",
+    [
+        ("kill-agents", "--unit=pricing"),
+        ("silence", "--unit=pricing"),
+        ("kill-host",),
+        ("corrupt", "--unit=pricing", "--blueprint=operator/1"),
+    ],
 )
 def test_nothing_is_done_where_chaos_is_off(settings: Any, arguments: tuple[str, ...]) -> None:
     settings.CHAOS_ENABLED = False
@@ -78,6 +84,26 @@ def test_a_share_of_a_unit_falls_silent_for_a_while() -> None:
     assert (order.silence_s, len(order.silence)) == (45, 3)
     assert "silent for 45 s (seed 3)" in out.getvalue()
     assert LedgerEntry.objects.filter(action="chaos.silence", object="unit/pricing").count() == 1
+
+
+def test_a_version_is_corrupted_until_it_is_mended() -> None:
+    out = StringIO()
+    call_command("chaos", "corrupt", unit="pricing", blueprint=["operator/1"], stdout=out)
+    call_command("chaos", "corrupt", unit="pricing", stdout=out)
+    assert [order.corrupt for order in orders()] == [["operator/1"], []]
+    assert "New agents of pricing of operator/1 crash" in out.getvalue()
+    assert "New agents of pricing are well again" in out.getvalue()
+    assert LedgerEntry.objects.filter(action="chaos.corrupt", object="unit/pricing").count() == 2
+
+
+@pytest.mark.parametrize(
+    ("version", "there"),
+    [("operator/9", "operator/1"), ("pilot/1", "as in operator/1"), ("operator", "operator/1")],
+)
+def test_a_version_that_does_not_exist_cannot_be_corrupted(version: str, there: str) -> None:
+    with pytest.raises(ChaosError, match=f"no blueprint version '{version}'. Versions: {there}"):
+        chaos.corrupt(unit="pricing", versions=[version])
+    assert not OutboxMessage.objects.exists()
 
 
 @pytest.mark.parametrize(
