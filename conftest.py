@@ -1,6 +1,8 @@
 """Every test runs on real servers of its own; this names them before Django reads its settings."""
 
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 
 import django
@@ -14,6 +16,7 @@ pytest.register_assert_rewrite("tests.servers")
 
 from tests.database import TestDatabase  # noqa: E402
 from tests.servers import SERVERS  # noqa: E402
+from tests.stack import TURNS, turn  # noqa: E402
 
 pytest_plugins = ["tests.servers"]
 
@@ -38,9 +41,27 @@ def pytest_xdist_setupnodes() -> None:
     del os.environ["DJANGO_SETTINGS_MODULE"]
 
 
-def pytest_unconfigure() -> None:
-    """Leave nothing running."""
+@pytest.fixture(autouse=True)
+def its_turn(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Wait while a whole holding of the same run has the machine for itself; its own tests are in that turn."""
+    if request.node.get_closest_marker("stack"):
+        yield
+        return
+    with turn(alone=False):
+        yield
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """Make the place where this run's processes take turns; the workers inherit its name."""
+    if not hasattr(config, "workerinput"):
+        os.environ[TURNS] = tempfile.mkdtemp(prefix="claytom-turns-")
+
+
+def pytest_unconfigure(config: pytest.Config) -> None:
+    """Leave nothing running, and nothing behind."""
     SERVERS.stop()
+    if not hasattr(config, "workerinput"):
+        shutil.rmtree(os.environ[TURNS], ignore_errors=True)
 
 
 @pytest.fixture(scope="session")

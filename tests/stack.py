@@ -1,6 +1,8 @@
 """A whole holding, run as a user runs it, for tests and benchmarks: `manage.py up` in its own directory."""
 
 import asyncio
+import contextlib
+import fcntl
 import json
 import os
 import re
@@ -12,7 +14,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, Self, TypeVar
 from urllib.request import Request, urlopen
@@ -24,7 +26,24 @@ from claytom_agent.client import Bus
 
 ROOT = Path(__file__).resolve().parents[1]
 T = TypeVar("T")
+TURNS = "CLAYTOM_TEST_TURNS"
+"""The environment's name for the directory in which the processes of a test run take turns."""
 REPLACED = ("DATABASE_", "REDIS_URL", "NATS_", "DATA_DIR", "SECRET_KEY", "AGENTS_PER_SUBSIDIARY", "DJANGO_SETTINGS")
+
+
+@contextlib.contextmanager
+def turn(*, alone: bool) -> Iterator[None]:
+    """Wait for a turn on this machine among the processes of one test run: together with others, or alone.
+
+    Tests of a whole holding ask how long something takes; beside another test the answer is about that one. Who
+    waits to be alone goes first, so nobody is kept waiting by those who come and go.
+    """
+    directory = Path(os.environ[TURNS])
+    with (directory / "gate").open("w") as gate, (directory / "room").open("w") as room:
+        fcntl.flock(gate, fcntl.LOCK_EX)
+        fcntl.flock(room, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
+        fcntl.flock(gate, fcntl.LOCK_UN)
+        yield
 
 
 class RunningHolding:

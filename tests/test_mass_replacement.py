@@ -8,7 +8,7 @@ from functools import partial
 import psycopg
 import pytest
 
-from tests.stack import RunningHolding
+from tests.stack import RunningHolding, turn
 
 pytestmark = pytest.mark.stack
 
@@ -36,7 +36,7 @@ RESTORED = """
 
 @pytest.fixture(scope="module")
 def holding() -> Iterator[RunningHolding]:
-    with RunningHolding(hosts=2, arguments=["--agents-per-subsidiary", str(AGENTS)]) as running:
+    with turn(alone=True), RunningHolding(hosts=2, arguments=["--agents-per-subsidiary", str(AGENTS)]) as running:
         yield running
 
 

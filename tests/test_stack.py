@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import psutil
 import pytest
 
-from tests.stack import ROOT, RunningHolding
+from tests.stack import ROOT, RunningHolding, turn
 
 pytestmark = pytest.mark.stack
 TOTAL = 52_550
@@ -21,7 +21,7 @@ TOTAL = 52_550
 
 @pytest.fixture(scope="module")
 def holding() -> Iterator[RunningHolding]:
-    with RunningHolding(hosts=2) as running:
+    with turn(alone=True), RunningHolding(hosts=2) as running:
         yield running
 
 

@@ -139,7 +139,7 @@ def test_a_title_is_chosen_among_those_that_suffice() -> None:
     assert get("tomas", f"{path}titles/").status_code == 404
     assert get("omar", f"{path}titles/").status_code == 403
     assert get("dora", f"{path}titles/?x=1").status_code == 400
-    refused = post("dora", f"{path}decide/", {"verdict": "approve", "acting_as": "office-1"})
+    refused = post("dora", f"{path}decide/", {"verdict": "approve", "acting_as": "office-0"})
     assert refused.status_code == 403
     assert "does not hold the title" in refused.json()["detail"]
     done = post("dora", f"{path}decide/", {"verdict": "approve", "acting_as": other["key"]})

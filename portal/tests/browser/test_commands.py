@@ -4,7 +4,7 @@ import pytest
 from playwright.sync_api import expect
 
 from portal.tests.browser.conftest import Person
-from portal.tests.browser.test_screens import THEMES, WIDTHS, assert_fits, assert_no_barrier
+from portal.tests.browser.test_screens import THEMES, assert_fits_every_width
 from subsidiaries.commands.tests.factories import give
 
 pytestmark = pytest.mark.browser
@@ -17,10 +17,7 @@ def test_a_command_is_previewed_given_and_halted(person: Person) -> None:
     page.get_by_role("spinbutton", name="Share of each step").fill("20")
     page.get_by_role("button", name="Preview").click()
     expect(page.get_by_role("status").first).to_contain_text("5 divisions, 1 unit")
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_fits(page, width)
-        assert_no_barrier(page)
+    assert_fits_every_width(page)
     page.get_by_role("button", name="Give the command").click()
     expect(page.get_by_role("status").first).to_contain_text("The command is given.")
     reason = page.get_by_role("textbox", name="Why")
@@ -30,10 +27,7 @@ def test_a_command_is_previewed_given_and_halted(person: Person) -> None:
     expect(reason).to_have_value("looks odd")  # what is typed outlives a live update
     page.get_by_role("button", name="Halt").click()
     expect(page.get_by_role("button", name="Continue")).to_be_visible()
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_fits(page, width)
-        assert_no_barrier(page)
+    assert_fits_every_width(page)
     assert person.complaints == []
 
 
@@ -43,8 +37,5 @@ def test_what_is_paused_is_said_at_every_width_in_both_themes(person: Person) ->
         person.choose(theme=theme, language="es" if theme == "dark" else "en")
         for path in ("/", "/s/pricing/", "/commands/", f"/commands/{command.pk}/"):
             page = person.visit(path)
-            for width in WIDTHS:
-                page.set_viewport_size({"width": width, "height": 900})
-                assert_fits(page, width)
-            assert_no_barrier(page)
+            assert_fits_every_width(page)
     assert person.complaints == []

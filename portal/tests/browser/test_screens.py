@@ -1,5 +1,6 @@
 """What a person sees and does: no complaint of the browser, no sideways scrolling, no barrier, and live figures."""
 
+import random
 import re
 from decimal import Decimal
 from typing import Any
@@ -55,6 +56,16 @@ def assert_fits(page: Page, width: int) -> None:
     assert wide[0] <= width, (page.url, width, wide)
 
 
+def assert_fits_every_width(page: Page) -> None:
+    """Look at the page at every width, and for barriers at one of them: they seldom depend on it."""
+    looked_at = random.choice(WIDTHS)
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        assert_fits(page, width)
+        if width == looked_at:
+            assert_no_barrier(page)
+
+
 @pytest.fixture
 def events(person: Person) -> None:
     make_replacements("pricing", count=3)
@@ -87,10 +98,7 @@ def make_escalations() -> None:
 def test_an_escalation_fits_every_width_and_is_decided(person: Person) -> None:
     page = person.visit("/escalations/")
     page.get_by_role("link", name=re.compile("^#.* op-0031-g2 failed")).first.click()
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_fits(page, width)
-        assert_no_barrier(page)
+    assert_fits_every_width(page)
     page.get_by_role("button", name="Take it").click()
     expect(page.get_by_role("status").first).to_contain_text("It is yours now")
     page.get_by_role("textbox", name="Decision").fill("use euros")
@@ -128,10 +136,7 @@ def test_a_rollout_fits_every_width(person: Person) -> None:
     make_rollout()
     page = person.visit("/rollouts/")
     page.locator("#rollouts tbody").get_by_role("link").first.click()
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_fits(page, width)
-        assert_no_barrier(page)
+    assert_fits_every_width(page)
     assert person.complaints == []
 
 
@@ -155,10 +160,7 @@ def test_the_staffing_of_a_unit_fits_every_width(person: Person) -> None:
     for theme in THEMES:
         person.choose(theme=theme, language="es" if theme == "dark" else "en")
         page = person.visit("/staffing/pricing/")
-        for width in WIDTHS:
-            page.set_viewport_size({"width": width, "height": 900})
-            assert_fits(page, width)
-            assert_no_barrier(page)
+        assert_fits_every_width(page)
     assert person.complaints == []
 
 
@@ -174,10 +176,7 @@ def test_what_is_to_be_confirmed_of_staffing_fits_every_width(
         page.locator(f"[name={name}]").fill(value)
     page.get_by_role("button", name="Preview").click()
     expect(page.locator("button[name=confirm]")).to_be_visible()
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_fits(page, width)
-        assert_no_barrier(page)
+    assert_fits_every_width(page)
     assert person.complaints == []
 
 
@@ -199,31 +198,28 @@ def make_approvals() -> None:
 def test_an_approval_fits_every_width_and_is_decided(person: Person) -> None:
     page = person.visit("/approvals/")
     page.locator("section", has=page.locator("#waiting")).get_by_role("link").first.click()
-    for width in WIDTHS:
-        page.set_viewport_size({"width": width, "height": 900})
-        assert_fits(page, width)
-        assert_no_barrier(page)
+    assert_fits_every_width(page)
     page.get_by_role("button", name="Approve").click()
     expect(page.get_by_role("status").first).to_contain_text("Your decision is noted")
     assert person.complaints == []
 
 
 @pytest.mark.usefixtures("events")
-def test_every_page_fits_every_width_in_both_themes_without_a_complaint(person: Person) -> None:
-    for theme in THEMES:
+def test_every_page_fits_every_width_without_a_complaint(person: Person) -> None:
+    for path in PAGES:  # in one of the themes; `full` has both
+        theme = random.choice(THEMES)
         person.choose(theme=theme, language="es" if theme == "dark" else "en")
-        for path in PAGES:
-            page = person.visit(path)
-            for width in WIDTHS:
-                page.set_viewport_size({"width": width, "height": 900})
-                assert_fits(page, width)
+        page = person.visit(path)
+        for width in WIDTHS:
+            page.set_viewport_size({"width": width, "height": 900})
+            assert_fits(page, width)
     assert person.complaints == []
 
 
 @pytest.mark.usefixtures("events")
-def test_no_page_has_a_barrier(person: Person) -> None:
-    for place, path in enumerate(PAGES):  # every page once; `full` has all themes, widths and languages
-        wide = place % 2 == 0
+def test_a_share_of_the_pages_has_no_barrier(person: Person) -> None:
+    for path in random.sample(PAGES, len(PAGES) // 2):  # `full` has all pages, themes, widths and languages
+        wide = random.random() < 0.5
         person.choose(theme="light" if wide else "dark")
         page = person.visit(path)
         page.set_viewport_size({"width": 1440 if wide else 320, "height": 900})
@@ -241,7 +237,9 @@ def test_no_page_has_a_barrier_anywhere(person: Person, theme: str, language: st
     for path in PAGES:
         page = person.visit(path)
         assert_fits(page, width)
+        assert person.complaints == [], path
         assert_no_barrier(page)
+        person.complaints.clear()  # axe provokes the policy on styles
 
 
 def test_the_sign_in_has_no_barrier_and_tells_of_a_mistake(person: Person) -> None:
