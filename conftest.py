@@ -57,6 +57,12 @@ def pytest_configure(config: pytest.Config) -> None:
         os.environ[TURNS] = tempfile.mkdtemp(prefix="claytom-turns-")
 
 
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with the files that take longest: else one process ends with one while the other has nothing left."""
+    items.sort(key=lambda item: not any(item.get_closest_marker(name) for name in ("stack", "browser", "long")))
+
+
 def pytest_unconfigure(config: pytest.Config) -> None:
     """Leave nothing running, and nothing behind."""
     SERVERS.stop()

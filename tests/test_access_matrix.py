@@ -30,7 +30,7 @@ from tests.doors import NOBODY, SAFE, UNSAFE, Door, document, doors, routes
 from tests.planted import Planted, make_approval, plant
 from tests.principals import OTHER, OWN, PARENT, UNITS, Principal, make_principals, named
 
-pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean")]
+pytestmark = [pytest.mark.django_db, pytest.mark.usefixtures("redis_clean"), pytest.mark.long]
 
 SHARE: Final = 2000  # attempts of `make test`
 FULL: Final = 100_000  # of `make test-full`; all there are, 230,000, take half an hour

@@ -31,6 +31,8 @@ from subsidiaries.replacement.models import DoubleHolder, Monitor, Replacement, 
 from subsidiaries.replacement.tests.factories import make_staffed_holding
 from subsidiaries.replacement.tests.world import UNIT, Clock, Shard, World
 
+pytestmark = pytest.mark.long
+
 STEPS = 10_000
 FULL_STEPS = 50_000
 SEED = int(os.environ.get("ARP_SEED") or secrets.randbelow(2**32))

@@ -33,6 +33,8 @@ from subsidiaries.replacement.rollout_models import CrashRule, Rollout, RolloutS
 from subsidiaries.replacement.rollout_orders import Order
 from subsidiaries.replacement.tests.hosts import Hosts, manifest_of
 
+pytestmark = pytest.mark.long
+
 AGENTS = 65  # of which 35 operators, seven in each division
 FLOOR = AGENTS
 WHOLE = 1500  # as in the real holding
