@@ -420,6 +420,7 @@ def lock_divisions(*, division_ids: Iterable[int]) -> None:
 
 def note_restored(*, seat_ids: Iterable[int], at: datetime) -> int:
     """Note when the new agents of replaced seats were first seen live; return how many."""
+    ids = sorted(seat_ids)
     with connection.cursor() as cursor:
         cursor.execute(
             """
@@ -427,10 +428,10 @@ def note_restored(*, seat_ids: Iterable[int], at: datetime) -> int:
             set live_at = %s, live_host = d.host, live_epoch = d.epoch,
                 told_at = case when d.taken_up_at >= r.decided_at then d.taken_up_at end
             from replacement_seatstate s join replacement_divisionstate d on d.division_id = s.division_id
-            where r.live_at is null and r.seat_id = any(%s) and s.seat_id = r.seat_id
+            where r.live_at is null and r.seat_id = any(%s) and s.seat_id = any(%s) and s.seat_id = r.seat_id
               and s.generation = r.generation and s.state = any(%s)
             """,
-            [at, sorted(seat_ids), list(LIVE_STATES)],
+            [at, ids, ids, list(LIVE_STATES)],
         )
         restored: int = cursor.rowcount
     return restored
