@@ -178,9 +178,11 @@ class Division:
     async def _first_manifest(self) -> None:
         failures = 0
         while self.manifest is None:
-            async with self._around.starting:
-                await self.refresh()
-            if self.manifest is None:
+            manifest = await self._read_manifest()
+            if manifest is not None:
+                async with self._around.starting:  # what waits for NATS is not in the queue, what makes agents is
+                    await self._take_up(manifest)
+            else:
                 failures += 1
                 if failures in (1, 10) or failures % 60 == 0:
                     log.warning("division %s has no manifest yet", self.lease.key)
@@ -206,21 +208,30 @@ class Division:
     async def refresh(self) -> None:
         """Read the manifest and make the agents as it says; an older or the same generation changes nothing."""
         self._refresh_due = False
+        manifest = await self._read_manifest()
+        if manifest is not None:
+            await self._take_up(manifest)
+
+    async def _read_manifest(self) -> Manifest | None:
+        """Return the manifest in the bucket, if there is one that we understand."""
         try:
             entry = await self._around.lines.host.kv_get(SEATS_BUCKET, self.lease.key)
         except _FAULTS as error:
             log.debug("manifest of %s: %s", self.lease.key, error)
-            return
+            return None
         if entry is None or entry.value is None:
-            return
+            return None
         try:
             manifest = decode_manifest(self.lease.key, entry.value)
         except ManifestError as error:
             self._refuse(error)
-            return
+            return None
         if self._refused is not None:
             self._refused = None
             self._tell_soon()
+        return manifest
+
+    async def _take_up(self, manifest: Manifest) -> None:
         if self.manifest is not None and manifest.generation <= self.manifest.generation:
             return
         self.settings = manifest.settings
