@@ -287,12 +287,13 @@ def plain(response: HttpResponse, *words: str) -> str:
     return re.sub(r'(csrfmiddlewaretoken" value=|X-CSRFToken|csrf-token" content=)"?[^">]+', "", text)
 
 
-def test_a_tag_that_somebody_else_got_confirms_nothing(matrix: Matrix, source: random.Random) -> None:
+@pytest.mark.parametrize("size", [SHARE // 10, pytest.param(FULL, marks=pytest.mark.full)], ids=["share", "full"])
+def test_a_tag_that_somebody_else_got_confirms_nothing(matrix: Matrix, source: random.Random, size: int) -> None:
     """No 304 tells that the content of somebody who sees more would be the same."""
     executive, head = named(matrix.principals, "executive"), named(matrix.principals, "head")
     tried = 0
     pages = [door for door in matrix.doors if door.kind == "page"]
-    for door in matrix.of_each(pages, source, SHARE // 10):
+    for door in matrix.of_each(pages, source, size):
         if (tag := matrix.ask(executive, door, headers=FRAGMENT).headers.get("ETag")) is None:
             continue
         answer = matrix.ask(head, door, headers={**FRAGMENT, "If-None-Match": tag})

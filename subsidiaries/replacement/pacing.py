@@ -186,7 +186,8 @@ def version_in_trouble(version_id: int, *, now: datetime | None = None) -> bool:
 def note_proven(unit: Unit, now: datetime) -> int:
     """Note which versions enough live agents of the unit prove, unless they are in trouble.
 
-    Return how many versions of the holding were not proven: only of those some may be in trouble.
+    Return how many approved versions of the holding were not proven: only of those some may be in trouble. (The
+    agents of a revoked one are being replaced, whatever becomes of them.)
     """
     unproven = BlueprintVersion.objects.approved().filter(
         Q(standing=None, version__gt=1) | Q(standing__isnull=False, standing__proven_at=None)
