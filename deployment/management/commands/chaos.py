@@ -54,6 +54,8 @@ class Command(BaseCommand):
         if not options["unit"]:
             raise CommandError("Say of which --unit.")
         if options["verb"] == "corrupt":
+            if options["role"] or options["count"] is not None or options["share"] is not None:
+                raise CommandError("A version is corrupt for a whole unit: leave --role, --count and --share out.")
             versions = chaos.corrupt(unit=options["unit"], versions=options["blueprint"])
             whose = f"of {', '.join(versions)} crash" if versions else "are well again"
             return f"New agents of {options['unit']} {whose}"

@@ -96,6 +96,12 @@ def test_a_version_is_corrupted_until_it_is_mended() -> None:
     assert LedgerEntry.objects.filter(action="chaos.corrupt", object="unit/pricing").count() == 2
 
 
+def test_a_version_is_not_corrupted_for_some_of_its_agents() -> None:
+    with pytest.raises(CommandError, match="leave --role, --count and --share out"):
+        call_command("chaos", "corrupt", unit="pricing", blueprint=["operator/1"], count=3)
+    assert not OutboxMessage.objects.exists()
+
+
 @pytest.mark.parametrize(
     ("version", "there"),
     [("operator/9", "operator/1"), ("pilot/1", "as in operator/1"), ("operator", "operator/1")],
