@@ -54,11 +54,12 @@ REBUILD: Final = """
      where excluded.ts > k.ts
 """
 COUNT_COVERAGE: Final = """
-    with heard as (
-        select unit_id, second, count(*) as seats
-          from (select unit_id, floor(extract(epoch from ts) / %(bucket)s)::bigint * %(bucket)s as second
-                  from performance_kpilatest where ts >= %(since)s) as latest
-         group by unit_id, second
+    with latest as materialized (  -- read once, not for each unit
+        select unit_id, date_bin(make_interval(secs => %(bucket)s), ts, 'epoch') as bucket, count(*) as seats
+          from performance_kpilatest where ts >= %(since)s
+         group by 1, 2
+    ), heard as (
+        select unit_id, extract(epoch from bucket)::bigint as second, seats from latest
     ), staffed as (
         select unit_id, sum(wanted_running) as seats from holding_division group by unit_id
     )
