@@ -49,7 +49,7 @@ class Message:
 
 skim = msgspec.json.Decoder(msgspec.Raw).decode  # reads all of a text and keeps nothing
 Handler = Callable[[Sequence[Message]], None]
-Responder = Callable[[Message], Mapping[str, object]]
+Responder = Callable[[Sequence[Message]], Sequence[Mapping[str, object]]]
 _handlers: dict[str, Handler] = {}
 _takes_stale: set[str] = set()
 _needs_epoch: set[str] = set()
@@ -77,7 +77,10 @@ def handler(type: str, *, stale: bool = False, epoch: bool = False) -> Callable[
 
 
 def responder(verb: str) -> Callable[[Responder], Responder]:
-    """Register the function that answers requests on `org.claytom.<sub>.command.<verb>`."""
+    """Register the function that answers requests on `org.claytom.<sub>.command.<verb>`.
+
+    It gets those that arrived together and returns an answer to each, in order. If it raises, each is tried alone.
+    """
 
     def add(function: Responder) -> Responder:
         if verb in _responders:

@@ -36,6 +36,7 @@ class Feed:
     batch: int = 500  # messages per transaction; at most a quarter of the consumer's max_ack_pending
     start: Callable[[], None] | None = None
     tick: Callable[[], None] | None = None
+    linger: float = 0.02  # seconds to wait for more when a batch is not full: one commit for a host's burst
     process: str = "ingest"  # which process pulls it: ingest, or bus for events
 
 

@@ -134,6 +134,12 @@ def succeed(*, successions: Sequence[Succession]) -> tuple[int, int]:
     return followed, rest.update(state=State.WITHDRAWN, code=REPLACED, settled_at=timezone.now())
 
 
+def with_mail(*, among: QuerySet[Any, Any]) -> set[str]:
+    """Return those of the addresses, a query for them, that have anything open."""
+    rows = DirectedMessage.objects.filter(address__in=among, state=State.OPEN)
+    return set(rows.order_by().values_list("address", flat=True).distinct())
+
+
 def open_mail(*, addresses: Sequence[str]) -> list[dict[str, Any]]:
     """Return what is open for these agents, for `welcome.open`: the oldest that fit into 160 KiB.
 

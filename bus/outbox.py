@@ -10,6 +10,7 @@ from django.db import connection
 from django.utils import timezone
 
 from bus.models import OutboxMessage
+from bus.rows import insert_rows
 
 MAX_BODY = 262_144  # bytes (protocol.md 2); the server would take 1 MiB
 
@@ -49,7 +50,7 @@ def publish_many(*, messages: Iterable[Message]) -> list[OutboxMessage]:
     if not connection.in_atomic_block:
         raise RuntimeError("An outgoing message is written in its change's own transaction: open atomic() first.")
     rows = [_row(message) for message in messages]
-    return OutboxMessage.objects.bulk_create(rows, batch_size=1000, ignore_conflicts=True)
+    return insert_rows(rows, known=True)
 
 
 def _row(message: Message) -> OutboxMessage:

@@ -3,27 +3,22 @@
 import asyncio
 import contextlib
 import logging
-import time
 from collections.abc import Awaitable, Callable
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from typing import TypeVar
 
-import msgspec
-from django.db import DatabaseError, InterfaceError, connections, transaction
-from nats.aio.msg import Msg
+from django.db import DatabaseError, InterfaceError, connections
 
 from audit import services as audit
 from bus import counters, feeds, grants, pull
+from bus.answering import answer
 from bus.credentials.keystore import ACCOUNT
 from bus.delivery import deliver_once, expire_once
-from bus.dispatch import Message, Responder, decode_message, responders
 from bus.ensure import ensure_streams
 from bus.exhausted import settle_once
 from bus.fastpath import FastPath
-from bus.feeds import Raw
-from bus.leases import BOOK, LeasesUnavailableError
-from bus.quarantine import REQUESTS, quarantine
+from bus.leases import BOOK
 from bus.receipts import EVERY_S, Receipts
 from bus.relay import relay_once
 from bus.units import subsidiaries
@@ -39,8 +34,6 @@ SETTLE_PAUSE_S = 1.0
 BACKOFF_S = (0.2, 5.0)
 UNITS_PAUSE_S = 10.0  # how often we look for new subsidiaries
 INBOX = "_INBOX_portal"
-INBOXES = "_INBOX"
-"""Answers go to inboxes only: whoever asks may name any subject for the answer, and we may publish on many."""
 T = TypeVar("T")
 
 
@@ -56,7 +49,7 @@ async def run(*, nats_url: str, system_url: str, stop: asyncio.Event) -> None:
         _deliver(bus, stop),
         _seal(stop),
         _settle(bus, stop),
-        _answer(bus, stop),
+        answer(bus, stop),
         _receipt(bus, stop),
         pull.run(feeds.registered("bus"), nats_url, stop),
     ]
@@ -213,51 +206,3 @@ async def _settle(bus: Bus, stop: asyncio.Event) -> None:
     loop = asyncio.get_running_loop()
     with ThreadPoolExecutor(1, "settle") as executor:
         await _repeat("settling", partial(settle_once, bus, loop), SETTLE_PAUSE_S, stop, executor)
-
-
-async def _answer(bus: Bus, stop: asyncio.Event) -> None:
-    """Answer requests on `org.claytom.*.command.<verb>`; several bus processes share them (queue group)."""
-    loop = asyncio.get_running_loop()
-    with ThreadPoolExecutor(4, "answer") as executor:
-        tasks: set[asyncio.Future[None]] = set()
-        for verb, responder in responders().items():
-
-            async def take(message: Msg, responder: Responder = responder) -> None:
-                started = time.monotonic()
-                reply = await loop.run_in_executor(executor, _reply, responder, message)
-                if reply and message.reply.startswith(INBOXES):
-                    await bus.publish(message.reply, reply)
-                log.debug("%s answered in %.0f ms", message.subject, (time.monotonic() - started) * 1000)
-
-            async def spread(message: Msg, take: Callable[[Msg], Awaitable[None]] = take) -> None:
-                task = asyncio.ensure_future(take(message))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
-
-            await bus.subscribe(f"org.claytom.*.command.{verb}", spread, queue="portal")
-        await stop.wait()
-
-
-def _reply(responder: Responder, request: Msg) -> bytes:
-    """Return the answer of a responder, or a refusal that says why; b"" when the sender should ask again.
-
-    A request that cannot be understood is quarantined too: who sends such things is to be seen.
-    """
-    headers = request.headers or {}
-    block = b"NATS/1.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in headers.items()).encode() + b"\r\n"
-    raw = Raw(request.subject.encode(), block, request.data, time.time_ns(), REQUESTS)
-    message = decode_message(raw)
-    try:
-        if isinstance(message, Message):
-            return msgspec.json.encode(responder(message))
-        with transaction.atomic():
-            quarantine(rejected=[message])
-    except LeasesUnavailableError as error:
-        log.warning("%s not answered: %s", request.subject, error)
-        return b""
-    except (DatabaseError, InterfaceError) as error:
-        log.warning("%s not answered, the database fails: %s", request.subject, str(error).strip())
-        return b""
-    finally:
-        connections.close_all()
-    return msgspec.json.encode({"code": message.stage, "reason": message.reason, "retry_after_s": 60})

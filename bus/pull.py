@@ -31,7 +31,6 @@ from bus.wire import Wire, status
 log = logging.getLogger("bus.pull")
 
 WINDOW: Final = 2  # batches under way besides the one that commits
-LINGER: Final = 0.02  # seconds to wait for more when a batch is not full: one commit for a host's burst
 EXPIRES: Final = 30.0  # seconds that a request stays open at the server
 TICK: Final = 1.0  # seconds
 FIRST_DELAY, LONGEST_DELAY = 0.2, 5.0  # seconds between tries to connect
@@ -103,7 +102,7 @@ class Session:
                 async with asyncio.timeout(seconds):
                     await self._something.wait()
         if self._buffer and len(self._buffer) < self._feed.batch:
-            await asyncio.sleep(LINGER)
+            await asyncio.sleep(self._feed.linger)
         if self._ended:
             raise SessionEnded(self._ended)
         size = self._feed.batch

@@ -251,11 +251,7 @@ def _good(version: BlueprintVersion, versions: Sequence[BlueprintVersion]) -> Bl
 
 def held(*, blueprint: Blueprint, unit: Unit | None = None) -> Counter[int]:
     """Return how many agents in office each version of the blueprint made, in view; of a unit, or of all."""
-    agents = Agent.objects.in_office()
-    if blueprint.role_id:
-        agents = agents.filter(seat__role=blueprint.role_id)
-    else:
-        agents = agents.filter(seat__body=blueprint.body_id)
+    agents = Agent.objects.in_office().filter(blueprint__in=list(blueprint.versions.values_list("pk", flat=True)))
     if unit is not None:
         agents = agents.filter(unit=unit)
     return Counter(dict(agents.order_by().values_list("blueprint_id").annotate(n=Count("pk"))))

@@ -15,6 +15,7 @@ from django.db import connection
 from django.db.models import F, OuterRef, Subquery
 
 from bus import services as bus
+from bus.rows import update_rows
 from holding import blueprints
 from holding.models import Agent, BlueprintVersion, Division, Holding, Role, Seat, Suspension
 
@@ -46,7 +47,7 @@ def publish_manifests(*, division_ids: Iterable[int], hint: bool = False) -> dic
         messages.append(_put(division, manifest))
         if hint:
             messages.append(_hint(division, manifest))
-    Division.objects.bulk_update(divisions, ["wanted_running", "wanted_paused"])
+    update_rows(divisions, ["wanted_running", "wanted_paused"])
     bus.publish_many(messages=messages)
     return {division.pk: division.manifest_generation for division in divisions}
 

@@ -11,6 +11,7 @@ from django.db.models.functions import Greatest
 from django.utils import timezone
 
 from audit import services as audit
+from bus.rows import insert_rows
 from holding import blueprints, files, generator, loading, manifests, standing, surge, transitions
 from holding.files import Data
 from holding.lifecycle import SeatStage, Stage
@@ -235,15 +236,10 @@ def appoint(
     )
     Seat.objects.filter(pk__in=ids).update(generation=F("generation") + 1)
     Suspension.objects.filter(seat_id__in=ids, order__lt=0).delete()  # isolated was the one before
-    created = Agent.objects.bulk_create(
-        [_successor(seat, made_by[seat.pk], at=now) for seat in moving], batch_size=2000
-    )
-    Incumbency.objects.bulk_create(
-        [
-            Incumbency(seat_id=agent.seat_id, agent=agent, generation=agent.generation, started_at=now)
-            for agent in created
-        ],
-        batch_size=2000,
+    created = insert_rows(_successor(seat, made_by[seat.pk], at=now) for seat in moving)
+    insert_rows(
+        Incumbency(seat_id=agent.seat_id, agent=agent, generation=agent.generation, started_at=now)
+        for agent in created
     )
     appointments = [
         Appointment(seat=seat, division=seat.division.key, old=old.get(seat.pk), new=agent)

@@ -14,6 +14,7 @@ from django.utils import timezone
 
 from audit import services as audit
 from bus import services as bus
+from bus.rows import update_rows
 from holding import services as holding
 from holding.models import Suspension
 from subsidiaries.commands.models import Command, Counts, Target
@@ -76,7 +77,7 @@ def begin_step(command: Command, *, now: datetime) -> None:
         "epoch",
         "message",
     ]
-    Target.objects.bulk_update(step, fields)
+    update_rows(step, fields)
 
 
 def _carry_out(command: Command, step: Sequence[Target], *, share: int) -> None:

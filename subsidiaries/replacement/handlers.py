@@ -9,6 +9,7 @@ from bus import counters
 from bus.dispatch import Message, decode_message, handler, responder
 from bus.feeds import Feed, Raw, register
 from bus.fencing import on_fenced
+from bus.leases import Claim
 from bus.services import Rejected, quarantine
 from claytom_agent.messages import AgentState, Goodbye, Hello, Presence
 from subsidiaries.replacement import fencing, observing, services, singles
@@ -40,7 +41,8 @@ def _is_single(message: Message) -> bool:
     return isinstance(body, Presence) and body.division.partition(".")[2].startswith(singles.MARK)
 
 
-register(Feed(stream="CT_PRESENCE", consumer="portal-presence", handle=take_presence, batch=400))
+# Hosts report each division by itself: what comes within a tenth of a second costs one transaction.
+register(Feed(stream="CT_PRESENCE", consumer="portal-presence", handle=take_presence, batch=400, linger=0.1))
 
 
 on_fenced(fencing.note_fenced)
@@ -58,18 +60,28 @@ def take_states(messages: Sequence[Message]) -> None:
 
 
 @responder("hello")
-def welcome(message: Message) -> Mapping[str, object]:
-    """Answer a host that has taken a division, or an agent that comes alone."""
-    body = message.body
-    assert isinstance(body, Hello)  # noqa: S101 - the dispatcher decodes by type
-    if isinstance(body.shard, UnsetType):
-        return singles.door().welcome(message)
-    return services.welcome(division=body.shard.division, host=body.host, epoch=body.epoch)
+def welcome(messages: Sequence[Message]) -> list[Mapping[str, object]]:
+    """Answer hosts that have taken divisions, and agents that come alone."""
+    claims = {}
+    for message in messages:
+        body = message.body
+        assert isinstance(body, Hello)  # noqa: S101 - the dispatcher decodes by type
+        if not isinstance(body.shard, UnsetType):
+            claims[id(message)] = Claim(body.shard.division, body.epoch, body.host)
+    terms = services.welcome(claims=claims.values())
+    return [
+        terms[claims[id(message)]] if id(message) in claims else singles.door().welcome(message)
+        for message in messages
+    ]
 
 
 @responder("goodbye")
-def farewell(message: Message) -> Mapping[str, object]:
-    """Note that a host has given a division back, or that an agent leaves."""
+def farewell(messages: Sequence[Message]) -> list[Mapping[str, object]]:
+    """Note that hosts have given divisions back, or that agents leave."""
+    return [_part(message) for message in messages]
+
+
+def _part(message: Message) -> Mapping[str, object]:
     body = message.body
     assert isinstance(body, Goodbye)  # noqa: S101 - the dispatcher decodes by type
     if isinstance(body.shard, UnsetType):

@@ -13,14 +13,13 @@ from typing import Final
 from django.db import connection
 
 from holding import blueprints
-from holding.models import BlueprintVersion
+from holding.models import BlueprintVersion, Unit
 from subsidiaries.replacement.incidents import ACTOR
 from subsidiaries.replacement.rollout_models import CrashRule
 
 OTHERS: Final = 2.0  # times as often as the agents of the other versions, at least
 LOCK: Final = 0x6C6F6F70  # "loop": one cycle looks at a time
-# Counted where the rows are: every cycle asks, also while 52,500 are replaced. The condition on the state is that
-# of the index over what is amiss.
+# Counted where the rows are: every cycle asks, also while 52,500 are replaced.
 FAILURES: Final = """
 select version, count(*)
 from (select agent.blueprint_id as version, lost.seat_id
@@ -30,9 +29,17 @@ from (select agent.blueprint_id as version, lost.seat_id
       select agent.blueprint_id, state.seat_id
       from replacement_seatstate state
       join holding_agent agent on agent.seat_id = state.seat_id and agent.retired_at is null
-      where not (state.state in ('idle', 'busy', 'paused')) and state.state = 'failed' and state.since >= %(since)s
+      where state.state = 'failed' and state.since >= %(since)s
      ) failed
 group by version
+"""
+
+
+ANY_FAILURE: Final = """
+select exists (select from replacement_replacement
+                where unit_id = %(unit)s and decided_at >= %(since)s and reason = 'failed')
+    or exists (select from replacement_seatstate
+                where unit_id = %(unit)s and since >= %(since)s and state = 'failed')
 """
 
 
@@ -50,10 +57,18 @@ class Looking:
         return self.failed / max(self.seats, 1)
 
 
-def note_loops(now: datetime) -> list[BlueprintVersion]:
-    """Halt the versions that crash-loop; return those that were not halted yet."""
+def note_loops(unit: Unit, now: datetime) -> list[BlueprintVersion]:
+    """Halt the versions that crash-loop, in whatever units; return those that were not halted yet.
+
+    Looks only when the unit, whose cycle this is, has lost agents: counting is dear, and every unit has a cycle.
+    """
     rule = CrashRule.objects.first() or CrashRule()
-    failures = _failures(now - timedelta(seconds=rule.window_s))
+    since = now - timedelta(seconds=rule.window_s)
+    with connection.cursor() as cursor:
+        cursor.execute(ANY_FAILURE, {"unit": unit.pk, "since": since})
+        if not cursor.fetchone()[0]:
+            return []
+    failures = _failures(since)
     if sum(failures.values()) < rule.least:
         return []
     with connection.cursor() as cursor:
@@ -64,8 +79,14 @@ def note_loops(now: datetime) -> list[BlueprintVersion]:
     suspected = BlueprintVersion.objects.filter(pk__in=often, halted_at=None)
     halted = []
     for version in suspected.approved().select_related("blueprint").order_by("pk"):
-        mine, others = _looked_at(version, failures)
-        if mine.share < rule.share or mine.share < OTHERS * others or not _has_proven_other(version):
+        instead = list(version.blueprint.versions.approved().filter(halted_at=None).exclude(pk=version.pk))
+        if not instead:  # nothing to go back to, and so nothing to count, which takes a while
+            continue
+        held = blueprints.held(blueprint=version.blueprint)
+        mine, others = _looked_at(version, failures, held)
+        # One that nobody ran yet proves nothing, unless it came before.
+        proven = any(one.version < version.version or held[one.pk] for one in instead)
+        if mine.share < rule.share or mine.share < OTHERS * others or not proven:
             continue
         words = f"{mine.failed} of {mine.seats} seats failed within {rule.window_s} s"
         if blueprints.halt(version, actor=ACTOR, reason=words):
@@ -80,16 +101,8 @@ def _failures(since: datetime) -> Counter[int]:
         return Counter(dict(cursor.fetchall()))
 
 
-def _looked_at(version: BlueprintVersion, failures: Counter[int]) -> tuple[Looking, float]:
+def _looked_at(version: BlueprintVersion, failures: Counter[int], held: Counter[int]) -> tuple[Looking, float]:
     """Return what is seen of a version, and the share of failed seats among the other versions of its blueprint."""
-    held = blueprints.held(blueprint=version.blueprint)
     mine = Looking(version, failures[version.pk], max(held[version.pk], failures[version.pk]))
     rest = {pk: count for pk, count in held.items() if pk != version.pk}
     return mine, sum(failures[pk] for pk in rest) / max(sum(rest.values()), 1)
-
-
-def _has_proven_other(version: BlueprintVersion) -> bool:
-    """Whether another good version came before it, or has agents: one that nobody ran yet proves nothing."""
-    held = blueprints.held(blueprint=version.blueprint)
-    good = version.blueprint.versions.approved().filter(halted_at=None).exclude(pk=version.pk)
-    return any(one.version < version.version or held[one.pk] for one in good)

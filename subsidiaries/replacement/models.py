@@ -95,6 +95,7 @@ class SeatState(models.Model):
         verbose_name_plural = _("seats' states")
         indexes = [
             models.Index(fields=["division"], name="seat_state_amiss", condition=~Q(state__in=LIVE_STATES)),
+            models.Index(fields=["since"], name="seat_state_failed", condition=Q(state="failed")),
         ]
 
     def __str__(self) -> str:

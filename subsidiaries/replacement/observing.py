@@ -20,6 +20,7 @@ from msgspec import UNSET
 from bus.fencing import Fenced
 from bus.fencing import report as report_fenced
 from bus.leases import BOOK, Claim
+from bus.rows import update_rows
 from claytom_agent.messages import AgentState, Presence
 from holding.models import Division, Seat, Unit
 from subsidiaries.replacement import holders
@@ -210,10 +211,7 @@ def observe(*, reports: Iterable[Presence], roster: Roster) -> Observed:
                 missed.add(absent, behind=state.observed_generation < state.division.manifest_generation)
             live = [(seat, generation) for seat, generation, said, _ in listed[first:] if said in LIVE_STATES]
             told[key] = holders.Told(report.host, report.epoch, report.full, known, live)
-    DivisionState.objects.bulk_update(
-        states.values(),
-        DIVISION_FIELDS,
-    )
+    update_rows(states.values(), DIVISION_FIELDS)
     touched = _apply(listed, missed, now)
     touched.update(holders.check(told.values(), now))
     outcome.changed = len(touched)
@@ -496,7 +494,7 @@ def note_staffed(*, seats: Mapping[int, int]) -> None:
     for state in states:
         state.generation, state.state = seats[state.pk], SeatState.State.STARTING
         state.since, state.missed, state.done = now, 0, 0
-    SeatState.objects.bulk_update(states, ["generation", "state", "since", "missed", "done"], batch_size=2000)
+    update_rows(states, ["generation", "state", "since", "missed", "done"])
 
 
 def note_singles(*, told: Mapping[int, tuple[int, str, int]], now: datetime) -> None:
@@ -549,16 +547,19 @@ class StateReport:
 
 
 STATE_SQL = """
+with given as (
+    select d.id, (select max(l.epoch) from bus_lease l where l.division = d.key) as epoch
+      from holding_division d join holding_unit u on u.id = d.unit_id where u.slug = any(%s)
+)
 update replacement_seatstate s set state = i.state, since = %s, missed = 0
 from unnest(%s::text[], %s::text[], %s::text[], %s::int[], %s::text[], %s::bigint[])
          as i (unit, grp, code, generation, state, epoch)
 join holding_unit unit on unit.slug = i.unit
 join holding_seat seat on seat.unit_id = unit.id and seat.code = i.code
 join replacement_divisionstate division on division.division_id = seat.division_id
+join given on given.id = seat.division_id
 where s.seat_id = seat.id and s.role = i.grp
-  and s.generation = i.generation and i.epoch >= division.epoch
-  and i.epoch <= (select max(l.epoch) from bus_lease l
-                  join holding_division d on d.key = l.division where d.id = seat.division_id)
+  and s.generation = i.generation and i.epoch >= division.epoch and i.epoch <= given.epoch
 returning s.seat_id, s.division_id, i.unit, s.state
 """
 
@@ -583,7 +584,7 @@ def note_states(*, reports: Sequence[StateReport]) -> dict[str, list[int]]:
     units = {unit for unit, *_ in rows}
     lock_divisions(division_ids=Division.objects.filter(unit__slug__in=units).values_list("id", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute(STATE_SQL, [timezone.now(), *map(list, zip(*rows, strict=True))])
+        cursor.execute(STATE_SQL, [sorted(units), timezone.now(), *map(list, zip(*rows, strict=True))])
         changed = cursor.fetchall()
     if changed:
         recount(division_ids={division for _, division, _, _ in changed})

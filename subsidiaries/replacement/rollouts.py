@@ -19,6 +19,7 @@ from django.db.models import Exists, F, OuterRef, Q, QuerySet
 from django.utils import timezone
 
 from audit import services as audit
+from bus.rows import update_rows
 from holding import blueprints
 from holding.models import Agent, Blueprint, BlueprintVersion, Division, Role, Seat, Suspension, Unit
 from subsidiaries.replacement import observing, services, surge
@@ -201,7 +202,7 @@ class _Step:
         for row in turned:
             if row.seat_id in made:
                 row.state, row.generation = RolloutSeat.State.BACK, holders[row.seat_id][0] + 1
-        RolloutSeat.objects.bulk_update(rows, ["state", "generation"])
+        update_rows(rows, ["state", "generation"])
         unfinished = RolloutSeat.objects.filter(rollout=self.rollout, unit=self.unit)
         if not unfinished.exclude(state=RolloutSeat.State.RESTORED).exists():
             self._end_part()
@@ -279,7 +280,7 @@ def note_progress(rollout: Rollout, unit: Unit, *, now: datetime) -> None:
         state = seen.get(row.seat_id)
         if state is not None and _take(row, state, lost.get(row.seat_id, 0), rollout, now):
             changed.append(row)
-    RolloutSeat.objects.bulk_update(changed, ["state", "live_at", "failed_at", "failure"])
+    update_rows(changed, ["state", "live_at", "failed_at", "failure"])
 
 
 def _take(row: RolloutSeat, state: SeatState, lost: int, rollout: Rollout, now: datetime) -> bool:

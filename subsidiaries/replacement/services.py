@@ -14,10 +14,9 @@ from django.db import transaction
 from django.db.models import F
 from django.utils import timezone
 
-from bus import fencing, mailbox
+from bus import mailbox
 from bus import services as bus
-from bus.fencing import Fenced
-from bus.leases import BOOK, Claim, Standing
+from bus.rows import insert_rows
 from holding import services as holding
 from holding.lifecycle import Stage
 from holding.models import Agent, BlueprintVersion, Seat, Unit
@@ -26,6 +25,7 @@ from subsidiaries.replacement import (
     caps,
     cases,
     findings,
+    hosts,
     incidents,
     locking,
     looping,
@@ -55,6 +55,7 @@ after_reports = observing.after_reports
 note_vacated, note_staffed = observing.note_vacated, observing.note_staffed
 note_singles, note_silent = observing.note_singles, observing.note_silent
 lock_unit = locking.lock_unit
+welcome, farewell = hosts.welcome, hosts.farewell
 register_cases, version_in_trouble = cases.register_cases, pacing.version_in_trouble
 ACTOR = incidents.ACTOR
 HINT_AFTER = timedelta(seconds=20)
@@ -130,7 +131,7 @@ def ensure(*, unit: str, actor: str = ACTOR) -> Cycle:
     divisions = observing.set_right(unit=row, now=now)
     known = incidents.OpenIncidents(row)
     heard = [state for state in divisions if state.seen_at and state.seen_at > now - STALE_AFTER]
-    looping.note_loops(now)
+    looping.note_loops(row, now)
     found = findings.look(row, heard, rule, now)
     settled = since is not None and since < now - timedelta(seconds=rule.relocation_s)
     silent, lost, moving = findings.silence(row, divisions, found.missing, rule, now) if settled else (0.0, [], 0)
@@ -261,14 +262,11 @@ def replace(
     failed = [case for item in appointments if (case := by_seat[item.seat.pk]).reason not in Replacement.ON_PURPOSE]
     pacing.note_decided(unit, {case.seat_id: case.generation for case in failed}, StaffingRule.objects.get(), now)
     told = DivisionState.objects.in_bulk({item.seat.division_id for item in appointments})
-    Replacement.objects.bulk_create(
-        [
-            _replacement(
-                unit, item, by_seat[item.seat.pk], steps.get(item.seat.pk), told[item.seat.division_id], now, actor
-            )
-            for item in appointments
-        ],
-        batch_size=2000,
+    insert_rows(
+        _replacement(
+            unit, item, by_seat[item.seat.pk], steps.get(item.seat.pk), told[item.seat.division_id], now, actor
+        )
+        for item in appointments
     )
     seat_ids = sorted(item.seat.pk for item in appointments)
     SeatState.objects.filter(pk__in=seat_ids).update(
@@ -436,65 +434,3 @@ def _hint_laggards(heard: Sequence[DivisionState], now: datetime) -> None:
             for division in late
         ]
     )
-
-
-REFUSALS: dict[Standing, dict[str, object]] = {
-    Standing.SUPERSEDED: {
-        "code": "fenced",
-        "reason": "another host has taken the division since",
-        "retry_after_s": 60,
-    },
-    Standing.UNKNOWN: {
-        "code": "unknown-epoch",
-        "reason": "the lease bucket has no such lease; acquire it and say its revision",
-        "retry_after_s": 2,
-    },
-    Standing.IMPOSTOR: {
-        "code": "not-the-holder",
-        "reason": "the lease of this epoch is another host's",
-        "retry_after_s": 60,
-    },
-}
-
-
-# --- hosts ------------------------------------------------------------------------------------------------
-
-
-@transaction.atomic
-def welcome(*, division: str, host: str, epoch: int) -> dict[str, object]:
-    """Note which host runs a division from now on, and return its terms.
-
-    Refuses an epoch that another host has, that was superseded, or that the lease bucket never gave. The terms
-    repeat what is open in the mailboxes of the division's agents.
-    """
-    state = DivisionState.objects.select_related("division").filter(division__key=division).first()
-    if state is None:
-        return {"code": "unknown-division", "retry_after_s": 30}
-    claim = Claim(division, epoch, host)
-    verdict = BOOK.judge([claim])[claim]
-    if not verdict.holds:
-        fencing.report([Fenced(division, epoch, host, verdict, "agent.hello", 1, timezone.now())])
-        return REFUSALS[verdict.standing]
-    rows = DivisionState.objects.filter(pk=state.pk)
-    taken = rows.filter(epoch__lt=epoch).update(host=host, epoch=epoch, full_at=None)  # of another tenure
-    if not taken and not rows.filter(epoch=epoch).update(host=host):
-        return {"code": "fenced", "retry_after_s": 60}
-    settings = holding.settings_of(state.division)
-    return {
-        "epoch": epoch,
-        "manifest_generation": state.division.manifest_generation,
-        "kpi_interval_s": settings["kpi_interval_s"],
-        "presence_interval_s": settings["presence_interval_s"],
-        "open": mailbox.open_mail(addresses=_addresses(state)),
-    }
-
-
-def _addresses(state: DivisionState) -> list[str]:
-    """Return the subjects of a division's agents."""
-    office = Agent.objects.in_office().filter(seat__division_id=state.pk)
-    return list(office.values_list("subject", flat=True))
-
-
-def farewell(*, division: str, epoch: int) -> None:
-    """Note that the host of a division has given it back; a later host's epoch is left alone."""
-    DivisionState.objects.filter(division__key=division, epoch=epoch).update(host="")

@@ -28,7 +28,17 @@ SERVED: Final = "probation served"
 
 # `standing` is what an agent is but for trouble: the last of the two that it was, else what it begins as.
 BELONGS: Final = """
-with known as materialized (
+with in_doubt as materialized (  -- an active agent that is live and was not ordered to pause is where it belongs
+    select a.id from holding_agent a where a.unit_id = %(unit)s and a.retired_at is null and a.stage <> 'active'
+     union
+    select a.id from holding_division d
+      join replacement_seatstate s on s.division_id = d.id and not (s.state in ('idle', 'busy', 'paused'))
+      join holding_agent a on a.seat_id = s.seat_id and a.retired_at is null
+     where d.unit_id = %(unit)s
+     union
+    select a.id from holding_suspension o join holding_agent a on a.seat_id = o.seat_id and a.retired_at is null
+     where a.unit_id = %(unit)s and o.desired = 'paused' and o."order" > 0
+), known as materialized (
     select a.id, a.seat_id, a.stage,
            case when a.generation = 1 then 'active' else 'probation' end as beginning,
            s.state = any(%(live)s) as live,
@@ -36,9 +46,8 @@ with known as materialized (
            s.missed >= %(twice)s as missing,
            exists (select from holding_suspension o
                     where o.seat_id = a.seat_id and o.desired = 'paused' and o."order" > 0) as ordered
-      from holding_agent a
+      from in_doubt join holding_agent a on a.id = in_doubt.id
       join replacement_seatstate s on s.seat_id = a.seat_id and s.generation = a.generation
-     where a.unit_id = %(unit)s and a.retired_at is null
 ), belongs as materialized (
     select k.id, k.stage, k.failed, case
         when k.stage in ('requested', 'quarantined') then k.stage

@@ -7,6 +7,7 @@ import pytest
 from django.utils import timezone, translation
 
 from audit.models import LedgerEntry
+from bus.leases import Claim
 from holding.models import Agent, Division, Seat, Suspension, Unit
 from holding.tests.factories import make_holding
 from iam.access.rights import RefusedError
@@ -382,10 +383,11 @@ def test_settings_are_in_the_manifest_and_a_new_host_gets_them() -> None:
     command = give("config", "pricing", settings={"kpi_interval_s": 30})
     settings = manifest_of("pricing.1").settings
     assert (settings.kpi_interval_s, settings.presence_interval_s, settings.version) == (30, 5, command.pk)
-    for key in ("pricing.1", "tax.1"):
-        give_lease(key, 9)
-    assert replacement.welcome(division="pricing.1", host="host-a", epoch=9)["kpi_interval_s"] == 30
-    assert replacement.welcome(division="tax.1", host="host-a", epoch=9)["kpi_interval_s"] == 60
+    claims = [Claim(key, 9, "host-a") for key in ("pricing.1", "tax.1")]
+    for claim in claims:
+        give_lease(claim.division, claim.epoch)
+    terms = replacement.welcome(claims=claims)
+    assert [terms[claim]["kpi_interval_s"] for claim in claims] == [30, 60]
     obey("pricing.1", epoch=9)
     assert states(command)["pricing.1"] == "acknowledged"
 

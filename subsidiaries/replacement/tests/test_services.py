@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit import services as audit
 from audit.models import LedgerEntry
+from bus.leases import Claim
 from bus.models import OutboxMessage
 from holding.models import Agent, Incumbency, Seat, Unit
 from subsidiaries.replacement import observing, services
@@ -238,13 +239,18 @@ def test_a_host_that_lags_behind_the_manifest_gets_the_hint_again(pricing: Unit)
 def test_a_host_that_says_hello_gets_its_terms_and_a_late_one_is_refused(pricing: Unit) -> None:
     give_lease("pricing.1", 49)
     give_lease("pricing.1", 50, "host-b")
-    terms = services.welcome(division="pricing.1", host="host-b", epoch=50)
-    assert terms["epoch"] == 50
-    assert terms["manifest_generation"] == 1
-    assert services.welcome(division="pricing.1", host="host-a", epoch=49)["code"] == "fenced"
-    assert services.welcome(division="pricing.1", host="host-a", epoch=50)["code"] == "not-the-holder"
-    assert services.welcome(division="pricing.1", host="host-b", epoch=10**12)["code"] == "unknown-epoch"
-    assert services.welcome(division="no.1", host="host-a", epoch=49)["code"] == "unknown-division"
+    holder, late = Claim("pricing.1", 50, "host-b"), Claim("pricing.1", 49, "host-a")
+    other, early = Claim("pricing.1", 50, "host-a"), Claim("pricing.1", 10**12, "host-b")
+    nowhere = Claim("no.1", 49, "host-a")
+    terms = services.welcome(claims=[late, other, holder, early, nowhere, holder])
+    assert (terms[holder]["epoch"], terms[holder]["manifest_generation"]) == (50, 1)
+    assert [terms[claim]["code"] for claim in (late, other, early, nowhere)] == [
+        "fenced",
+        "not-the-holder",
+        "unknown-epoch",
+        "unknown-division",
+    ]
+    assert services.welcome(claims=[holder]) == {holder: terms[holder]}
     assert DivisionState.objects.get(division__key="pricing.1").host == "host-b"
 
 
