@@ -17,9 +17,10 @@ from benchmarks.measuring import Cost, costing, report, servers
 
 FILE = Path(__file__).resolve().parent.parent / "holding" / "data" / "holding.yaml"
 SEATS = 52_550
-TYPES = ("int8", "int8", "int8", "int4", "varchar", "varchar", "int8", "timestamptz")
+TYPES = ("int8", "int8", "int8", "int4", "varchar", "varchar", "int8", "timestamptz", "varchar")
 ROWS = """
-select id, unit_id, seat_id, generation, agent_id, subject, blueprint_id, created_at from holding_agent order by id
+select id, unit_id, seat_id, generation, agent_id, subject, blueprint_id, created_at, stage
+  from holding_agent order by id
 """
 INDEXED: LiteralString = "create table reference (like holding_agent including all)"
 BARE: LiteralString = "create table reference (like holding_agent)"
@@ -44,7 +45,7 @@ def copy_agents(superuser: psycopg.Connection, table: LiteralString, rows: list[
         superuser.transaction(),
         superuser.cursor() as cursor,
         cursor.copy(
-            "copy reference (id, unit_id, seat_id, generation, agent_id, subject, blueprint_id, created_at)"
+            "copy reference (id, unit_id, seat_id, generation, agent_id, subject, blueprint_id, created_at, stage)"
             " from stdin (format binary)"
         ) as copy,
     ):
