@@ -99,6 +99,11 @@ class NatsServer:
             self._process.terminate()
             self._process.wait()
 
+    def signal(self, number: int) -> None:
+        """Send the server a signal: SIGSTOP lets it stand still."""
+        assert self._process is not None
+        self._process.send_signal(number)
+
     def kill(self) -> None:
         if self._process is not None:
             self._process.kill()

@@ -252,6 +252,31 @@ async def test_a_paused_process_is_fenced_when_it_wakes(
         process.wait()
 
 
+async def test_a_process_that_stood_still_reads_its_answers_before_it_gives_up_a_division(
+    portal: Bus, nats: NatsServer, start_host: StartHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A renewal is under way when the process stops for so long that the one before it counts no more."""
+    await put_manifest(portal, "pricing.1")
+    host = await start_host()
+    await wait_until(lambda: host.status()["live"] == 5)
+    lease = host.keeper.owned["pricing.1"]
+    before = lease.renewed_at
+    await wait_until(lambda: lease.renewed_at > before)
+    nats.signal(signal.SIGSTOP)
+    due = lease.renew_due
+    await wait_until(lambda: lease.renew_due > due)  # the next renewal is sent, and not answered
+    await asyncio.sleep(0.05)
+    nats.signal(signal.SIGCONT)
+    time.sleep(host.keeper.times.fence - 0.5)  # noqa: ASYNC251 - nothing else runs in this process meanwhile
+    await asyncio.sleep(0.5)
+    assert host.keeper.owned["pricing.1"] is lease
+    assert not lease.fenced
+    warnings = [
+        record for record in caplog.records if record.name == "claytom_agent.leases" and record.levelname != "INFO"
+    ]
+    assert [record.getMessage().partition(" for ")[0] for record in warnings] == ["this process stood still"]
+
+
 async def test_a_short_restart_of_nats_keeps_the_epoch(nats: NatsServer, start_host: StartHost) -> None:
     portal = await Bus.connect(nats.url("portal"), name="test", inbox_prefix="_INBOX", timeout_s=10)
     await make_streams(portal, bucket_ttl_s=10)
