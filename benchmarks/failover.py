@@ -73,9 +73,7 @@ def share_again(holding: RunningHolding) -> None:
     )
     units = [unit for (unit,) in holding.rows(running, host)]
     for unit in units[::2]:
-        given = holding.manage(
-            *("command", "drain", "--subsidiary", unit, "--host", host, "--reason", "benchmark", "--no-wait")
-        )
+        given = holding.manage("command", "drain", "--subsidiary", unit, "--reason", "benchmark", "--no-wait")
         assert given.returncode == 0, given.stderr
     shared = "select count(*) from replacement_divisionstate where host <> %s and host <> ''"
     holding.until(lambda: holding.value(shared, host) >= 2 * len(units), seconds=60)  # of some 2.5 for each
@@ -118,6 +116,7 @@ def main() -> None:
             pairs.append((ours, theirs))
             runs.append({"unit": unit, "replaced_s": round(ours, 3), "reference_s": round(theirs, 3)})
             print(runs[-1])
+        time.sleep(10)
         for _ in range(SHARES):
             runs.append(host_death(holding))
             print(runs[-1])

@@ -60,6 +60,7 @@ class RunningHolding:
         ]
         self.process: subprocess.Popen[bytes] | None = None
         self.seconds = 0.0
+        self._connection: psycopg.Connection[tuple[Any, ...]] | None = None
 
     def __enter__(self) -> Self:
         self.start()
@@ -87,6 +88,8 @@ class RunningHolding:
 
     def stop(self) -> float:
         """Stop as Ctrl-C does; return the seconds that it took."""
+        if self._connection is not None:
+            self._connection.close()
         if self.process is None or self.process.poll() is not None:
             return 0.0
         began = time.monotonic()
@@ -128,9 +131,16 @@ class RunningHolding:
         )
 
     def rows(self, query: str, *values: Any) -> list[tuple[Any, ...]]:
-        """Ask the database (as the ingest's role, which sees every row)."""
-        with psycopg.connect(self.env["DATABASE_INGEST_URL"], autocommit=True) as connection:
-            return connection.execute(query, values).fetchall()
+        """Ask the database (as the ingest's role, which sees every row).
+
+        Over one connection, made anew when the database was away: twenty a second would be a load of their own.
+        """
+        if self._connection is not None and not self._connection.closed:
+            with contextlib.suppress(psycopg.OperationalError):
+                return self._connection.execute(query, values).fetchall()
+            self._connection.close()
+        self._connection = psycopg.connect(self.env["DATABASE_INGEST_URL"], autocommit=True)
+        return self._connection.execute(query, values).fetchall()
 
     def value(self, query: str, *values: Any) -> Any:
         """Ask the database for one value."""
