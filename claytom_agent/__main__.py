@@ -40,7 +40,7 @@ def main(argv: list[str] | None = None) -> int:
     )
     options.nats = with_credentials(options.nats or "", options.creds)
     if not options.nats:
-        log.error("no server: give --nats URL or set NATS_HOST_URL")
+        log.error("no server: give --nats URL or set %s", " or ".join(options.variables))
         return 2
     try:
         return int(uvloop.run(options.command(options)))
@@ -54,18 +54,25 @@ def main(argv: list[str] | None = None) -> int:
         return 0
 
 
-def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m claytom_agent", description="Agent SDK and agent host")
+def _server(kind: str, *variables: str) -> argparse.ArgumentParser:
+    """Return the arguments that say where the server is and who asks it; by default as the variables say."""
     shared = argparse.ArgumentParser(add_help=False)
-    shared.add_argument("--nats", default=os.environ.get("NATS_HOST_URL"), help="URL of the server (NATS_HOST_URL)")
+    named = next((os.environ[name] for name in variables if os.environ.get(name)), None)
+    shared.add_argument("--nats", default=named, help=f"URL of the server ({', '.join(variables)})")
     shared.add_argument(
-        "--creds",
-        default=os.environ.get("NATS_HOST_CREDS"),
-        help="credentials: for `host` a directory, else a file (NATS_HOST_CREDS)",
+        "--creds", default=os.environ.get("NATS_HOST_CREDS"), help=f"credentials: a {kind} (NATS_HOST_CREDS)"
     )
     shared.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
+    shared.set_defaults(variables=variables)
+    return shared
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m claytom_agent", description="Agent SDK and agent host")
+    hosting = _server("directory", "NATS_HOST_URL")
+    asking = _server("file", "NATS_URL", "NATS_HOST_URL")  # whoever asks an agent is an operator, and no host
     commands = parser.add_subparsers(required=True)
-    host = commands.add_parser("host", parents=[shared], help="run the agents of the divisions it can get")
+    host = commands.add_parser("host", parents=[hosting], help="run the agents of the divisions it can get")
     host.add_argument("--id", default=None, help="unique name of the host; keeps its divisions over a restart")
     host.add_argument("--capacity", type=int, default=200, help="divisions at most (default 200)")
     host.add_argument("--subsidiary", action="append", default=[], help="only these (repeat; 'corporate' too)")
@@ -78,7 +85,7 @@ def _parser() -> argparse.ArgumentParser:
         help="where hosts of this machine keep what the portal has not received yet (default %(default)s)",
     )
     host.set_defaults(command=_host)
-    check = commands.add_parser("check", parents=[shared], help="say whether an agent conforms, and what is amiss")
+    check = commands.add_parser("check", parents=[asking], help="say whether an agent conforms, and what is amiss")
     check.add_argument("subject", help="the agent's address, org.claytom.<subsidiary>.<role>.<agentId>")
     check.add_argument("--level", default="L1", choices=LEVELS, help="up to which level (default L1)")
     check.add_argument("--kpi-interval", type=float, default=60.0, metavar="S", help="of the agent (default 60)")
@@ -92,10 +99,10 @@ def _parser() -> argparse.ArgumentParser:
     enrol.add_argument("--out", type=Path, default=Path("agent.env"), help="file for the agent's environment")
     enrol.add_argument("--log-level", default="info", choices=["debug", "info", "warning", "error"])
     enrol.set_defaults(command=_enrol, nats="none")
-    ping = commands.add_parser("ping", parents=[shared], help="ask an agent for its state")
+    ping = commands.add_parser("ping", parents=[asking], help="ask an agent for its state")
     ping.add_argument("subject")
     ping.set_defaults(command=_ping)
-    tail = commands.add_parser("tail", parents=[shared], help="show messages as they pass")
+    tail = commands.add_parser("tail", parents=[asking], help="show messages as they pass")
     tail.add_argument("subject", nargs="?", default=f"{ROOT}.>")
     tail.set_defaults(command=_tail)
     return parser

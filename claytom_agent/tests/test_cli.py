@@ -42,6 +42,29 @@ def test_wrong_arguments_are_refused_with_a_sentence(arguments: tuple[str, ...],
     assert "Traceback" not in result.stderr
 
 
+@pytest.mark.parametrize(
+    ("command", "missing", "used"),
+    [
+        ("host", "NATS_HOST_URL", "NATS_HOST_URL"),
+        ("ping", "NATS_URL or NATS_HOST_URL", "NATS_URL"),
+        ("check", "NATS_URL or NATS_HOST_URL", "NATS_URL"),
+    ],
+)
+def test_the_server_is_that_of_the_environment_of_who_asks(
+    command: str, missing: str, used: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`var/env` names two: a host has a directory of logins, and an operator a file."""
+    arguments = (command,) if command == "host" else (command, "org.claytom.pricing.operator.op-0042-g1")
+    for name in ("NATS_URL", "NATS_HOST_URL"):
+        monkeypatch.delenv(name, raising=False)
+    assert f"give --nats URL or set {missing}\n" in run(*arguments).stderr
+    for name in ("NATS_URL", "NATS_HOST_URL"):
+        monkeypatch.setenv(name, f"nats://127.0.0.1:1?creds={tmp_path / name}")
+    result = run(*arguments)
+    assert result.returncode == 2
+    assert f"{tmp_path / used}" in result.stderr
+
+
 def test_a_refused_password_ends_the_host_with_a_sentence(nats_with_passwords: NatsServer) -> None:
     result = run("host", "--nats", nats_with_passwords.url("host", "wrong"))
     assert result.returncode == 2
