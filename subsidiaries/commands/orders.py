@@ -109,6 +109,8 @@ def check(order: Order) -> None:
         scope = Command.Scope(order.scope).label
         verb = Command.Verb(order.verb).label
         raise RefusedError(_("“%(verb)s” is not given for %(scope)s.") % {"verb": verb, "scope": scope})
+    if order.host and (order.unit or order.division or order.seat):
+        raise RefusedError(_("A host is named alone: the command is about all that it runs."))
     if order.role is not None and (order.verb not in WITH_ROLE or order.seat is not None):
         raise RefusedError(
             _("A role is named only to pause, resume or retire its agents, and not beside one agent.")

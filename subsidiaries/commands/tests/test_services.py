@@ -377,6 +377,8 @@ def test_a_host_is_drained_of_all_that_it_runs() -> None:
     assert sent("org.claytom.tax.command.drain")[0]["host"] == "host-a"
     with pytest.raises(RefusedError, match="about no agent"):
         give("drain", host="host-z")
+    with pytest.raises(RefusedError, match="all that it runs"):
+        give("drain", "pricing", host="host-a")
 
 
 def test_settings_are_in_the_manifest_and_a_new_host_gets_them() -> None:
