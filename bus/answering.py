@@ -58,7 +58,11 @@ class Desk:
             requests = [await self._waiting.get()]
             while len(requests) < TOGETHER and not self._waiting.empty():
                 requests.append(self._waiting.get_nowait())
-            replies = await loop.run_in_executor(self._executor, reply, self._responder, requests)
+            try:
+                replies = await loop.run_in_executor(self._executor, reply, self._responder, requests)
+            except Exception:  # whoever sends something that nobody thought of must not silence the others
+                log.exception("%s requests like %s not answered", len(requests), requests[0].subject)
+                continue
             for request, answer in zip(requests, replies, strict=True):
                 if answer and request.reply.startswith(INBOXES):
                     with contextlib.suppress(Disconnected):

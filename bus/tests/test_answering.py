@@ -1,13 +1,16 @@
 """Requests that are answered together: what is wrong with one of them must not cost the others their answer."""
 
+import asyncio
+import contextlib
 import json
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from django.db import OperationalError
 from nats.aio.msg import Msg
 
-from bus.answering import ASK_AGAIN, reply
+from bus.answering import ASK_AGAIN, Desk, reply
 from bus.dispatch import Message
 from bus.models import QuarantinedMessage
 
@@ -65,3 +68,36 @@ def test_without_the_database_nobody_is_answered_and_all_ask_again(caplog: pytes
     assert [record.getMessage() for record in caplog.records] == [
         f"{SUBJECT} (2 in all) not answered: the database is away, 2 wait"
     ]
+
+
+class Line:
+    """Keeps what is published."""
+
+    def __init__(self) -> None:
+        self.sent: list[object] = []
+        self.said = asyncio.Event()
+
+    async def publish(self, subject: str, body: bytes) -> None:
+        self.sent.append((subject, json.loads(body)))
+        self.said.set()
+
+
+def miscounting(messages: Sequence[Message]) -> list[Mapping[str, object]]:
+    return [] if division(messages[0]) == "pricing.9" else answers(messages)
+
+
+async def test_a_desk_goes_on_after_what_nobody_thought_of(caplog: pytest.LogCaptureFixture) -> None:
+    line = Line()
+    with ThreadPoolExecutor(1) as executor:
+        desk = Desk(line, miscounting, executor)  # type: ignore[arg-type]
+        clerk = asyncio.create_task(desk.serve())
+        for number in (9, 1):
+            await desk.take(hello(f"pricing.{number}"))
+            await asyncio.sleep(0)  # the clerk takes the first, which is a batch of its own
+        async with asyncio.timeout(10):
+            await line.said.wait()
+        clerk.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await clerk
+    assert line.sent == [("_INBOX.x", {"division": "pricing.1", "together": 1})]
+    assert "1 requests like" in caplog.text

@@ -31,13 +31,12 @@ REFUSALS: Final[dict[Standing, dict[str, object]]] = {
         "retry_after_s": 60,
     },
 }
-
-
-UNKNOWN_DIVISION: Final = {"code": "unknown-division", "retry_after_s": 30}
-OVERTAKEN: Final = {"code": "fenced", "retry_after_s": 60}
-
-
-WELCOMED = """
+UNKNOWN_DIVISION: Final = {
+    "code": "unknown-division",
+    "reason": "the holding has no such division; look at the manifests again",
+    "retry_after_s": 30,
+}
+WELCOMED: Final = """
     update replacement_divisionstate d set host = i.host, epoch = i.epoch,
            full_at = case when d.epoch = i.epoch then d.full_at end  -- a full report of another tenure says nothing
       from unnest(%s::bigint[], %s::bigint[], %s::text[]) as i(division_id, epoch, host)
@@ -51,7 +50,8 @@ def welcome(*, claims: Iterable[Claim]) -> dict[Claim, Mapping[str, object]]:
     """Note which hosts run divisions from now on; return the terms of each claim.
 
     Refuses an epoch that another host has, that was superseded, or that the lease bucket never gave. The terms
-    repeat what is open in the mailboxes of the division's agents.
+    repeat what is open in the mailboxes of the division's agents. Raises LeasesUnavailableError when the bucket has
+    to be asked and does not answer.
     """
     wanted = list(dict.fromkeys(claims))
     divisions = {row.key: row for row in Division.objects.filter(key__in={claim.division for claim in wanted})}
@@ -69,8 +69,10 @@ def welcome(*, claims: Iterable[Claim]) -> dict[Claim, Mapping[str, object]]:
     for claim in known:
         if verdicts[claim].holds:
             division = divisions[claim.division]
-            open_letters = letters.get(division.pk, [])
-            terms[claim] = _terms(division, claim, open_letters) if division.pk in taken else OVERTAKEN
+            told = REFUSALS[Standing.SUPERSEDED]  # by a host that said hello since the verdict
+            if division.pk in taken:
+                told = _terms(division, claim, letters.get(division.pk, []))
+            terms[claim] = told
     return terms
 
 
