@@ -1,6 +1,8 @@
 """What a single agent meets: a desk that welcomes it, and the queue of its role."""
 
+import asyncio
 import json
+import time
 from typing import Any
 
 from nats.aio.msg import Msg
@@ -33,10 +35,17 @@ async def make_queue(portal: Bus) -> None:
     assert "error" not in json.loads(reply.data), reply.data
 
 
-async def queue_state(portal: Bus) -> dict[str, Any]:
-    reply = await portal.request(f"$JS.API.CONSUMER.INFO.CT_WORK.{UNIT}-{ROLE}")
-    state: dict[str, Any] = json.loads(reply.data)
-    return state
+async def queue_emptied(portal: Bus, within_s: float = 5.0) -> None:
+    """Wait until nothing waits and nothing is out; an acknowledgement follows the result that one sees first."""
+    deadline = time.monotonic() + within_s
+    while True:
+        reply = await portal.request(f"$JS.API.CONSUMER.INFO.CT_WORK.{UNIT}-{ROLE}")
+        state = json.loads(reply.data)
+        left = (state["num_pending"], state["num_ack_pending"])
+        if left == (0, 0):
+            return
+        assert time.monotonic() < deadline, f"(waiting, out) is {left} after {within_s} s"
+        await asyncio.sleep(0.02)
 
 
 class Desk:

@@ -16,7 +16,7 @@ from claytom_agent.check import CheckOptions, Report, check_agent
 from claytom_agent.client import Bus
 from claytom_agent.login import split_url
 from claytom_agent.tests.conftest import REPOSITORY, NatsServer, nats, portal, wait_until
-from claytom_agent.tests.single import SUBJECT, Desk, Ear, login, make_queue, put_work, queue_state
+from claytom_agent.tests.single import SUBJECT, Desk, Ear, login, make_queue, put_work, queue_emptied
 
 __all__ = ["nats", "portal"]
 EXAMPLES = REPOSITORY / "examples"
@@ -84,8 +84,7 @@ async def conforms(program: Program, desk: Desk, server: NatsServer, portal: Bus
     result = next(body for body in ear.bodies("result") if body["work_id"] == "w-test-000001")
     assert result["output"] == {"echo": {"n": 7}}
     assert result["agent"] == SUBJECT
-    state = await queue_state(portal)
-    assert state["num_pending"] == state["num_ack_pending"] == 0
+    await queue_emptied(portal)
     said = await program.end()
     assert desk.goodbyes, said
     assert desk.goodbyes[0]["agent"] == SUBJECT
