@@ -13,6 +13,7 @@ from django.utils import timezone
 
 from audit import canonical as canonical_json
 from audit import merkle
+from audit.arrays import array
 from audit.models import Leaf, LedgerEntry, TreeHead, UnsealedEntry
 
 FORMAT = 1
@@ -30,6 +31,10 @@ with written as (
     insert into audit_unsealedentry (entry_id) select id from written
 )
 select id from written order by id
+"""
+APPEND = """
+    insert into audit_leaf (index, entry_id, leaf_hash)
+    select * from unnest(%s::bigint[], %s::bigint[], %s::bytea[])
 """
 
 
@@ -68,6 +73,10 @@ def digest(state: State | None) -> str:
 
 def canonical(*, uid: UUID, at: datetime, act: Act, correlation_id: str) -> bytes:
     """Return the canonical bytes (RFC 8785) that an entry is sealed as. This format is final."""
+    return _sealed(uid, at, act, correlation_id, digest(act.before), digest(act.after))
+
+
+def _sealed(uid: UUID, at: datetime, act: Act, correlation_id: str, before: str, after: str) -> bytes:
     body: dict[str, Any] = {
         "v": FORMAT,
         "id": str(uid),
@@ -75,8 +84,8 @@ def canonical(*, uid: UUID, at: datetime, act: Act, correlation_id: str) -> byte
         "actor": act.actor,
         "action": act.action,
         "object": act.object,
-        "before": digest(act.before),
-        "after": digest(act.after),
+        "before": before,
+        "after": after,
         "correlation": correlation_id,
         "details": dict(act.details or {}),
     }
@@ -110,24 +119,24 @@ def record_many(*, acts: Iterable[Act], correlation_id: str = "") -> list[Ledger
     entries = [_entry(act=act, at=now, correlation_id=correlation_id) for act in acts]
     columns = zip(*([getattr(entry, name) for name in WRITTEN] for entry in entries), strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(WRITE, [list(column) for column in columns] or [[]] * len(WRITTEN))
+        cursor.execute(WRITE, [array(column) for column in columns] or [[]] * len(WRITTEN))
         for entry, (number,) in zip(entries, cursor.fetchall(), strict=True):
             entry.pk = number
     return entries
 
 
 def _entry(*, act: Act, at: datetime, correlation_id: str) -> LedgerEntry:
-    uid = uuid4()
+    uid, before, after = uuid4(), digest(act.before), digest(act.after)
     return LedgerEntry(
         uid=uid,
         at=at,
         actor=act.actor,
         action=act.action,
         object=act.object,
-        before=digest(act.before),
-        after=digest(act.after),
+        before=before,
+        after=after,
         correlation_id=correlation_id,
-        body=canonical(uid=uid, at=at, act=act, correlation_id=correlation_id),
+        body=_sealed(uid, at, act, correlation_id, before, after),
     )
 
 
@@ -148,13 +157,9 @@ def seal(*, limit: int = 5000) -> int:
     head = TreeHead.objects.order_by("-size").first()
     size = head.size if head else 0
     leaves = [merkle.leaf_hash(bytes(body)) for _, body in waiting]
-    Leaf.objects.bulk_create(
-        [
-            Leaf(index=size + offset, entry_id=entry_id, leaf_hash=leaf)
-            for offset, ((entry_id, _), leaf) in enumerate(zip(waiting, leaves, strict=True))
-        ],
-        batch_size=2000,
-    )
+    with connection.cursor() as cursor:
+        places = range(size, size + len(leaves))
+        cursor.execute(APPEND, [array(places), array(entry for entry, _ in waiting), array(leaves)])
     peaks, size = merkle.append(_split(bytes(head.peaks)) if head else [], size, leaves)
     TreeHead.objects.create(size=size, at=timezone.now(), root=merkle.root(peaks), peaks=b"".join(peaks))
     UnsealedEntry.objects.filter(entry_id__in=[entry_id for entry_id, _ in waiting]).delete()

@@ -203,8 +203,8 @@ def appoint(
     terms = terms or {}
     expected = dict(seats)
     locked = (
-        Seat.objects.select_for_update(of=("self",))
-        .select_related("unit", "role", "body", "division")
+        Seat.objects.select_for_update()
+        .prefetch_related("unit", "role", "body", "division")  # a few rows, shared by all the seats
         .filter(pk__in=expected)
         .order_by("pk")
     )
@@ -296,7 +296,7 @@ def _appointment_act(item: Appointment, *, actor: str, terms: Terms) -> audit.Ac
         "old": old.subject if old else None,
         "new": new.subject,
         "generation": new.generation,
-        "stages": {"old": terms.stage.value if old else None, "new": new.stage},
+        "stages": {"old": terms.stage.value if old else None, "new": str(new.stage)},
         "blueprint": str(new.blueprint),
     }
     if terms.promoted is not None:
@@ -305,8 +305,8 @@ def _appointment_act(item: Appointment, *, actor: str, terms: Terms) -> audit.Ac
         actor=actor,
         action="seat.appoint",
         object=f"seat/{item.seat}",
-        before={"agent": old.subject, "generation": old.generation, "stage": old.stage} if old else None,
-        after={"agent": new.subject, "generation": new.generation, "stage": new.stage},
+        before={"agent": old.subject, "generation": old.generation, "stage": str(old.stage)} if old else None,
+        after={"agent": new.subject, "generation": new.generation, "stage": str(new.stage)},
         details=details,
     )
 
