@@ -16,6 +16,7 @@ from bus import standings
 from bus.feeds import Feed, Raw, parse_headers, register
 from bus.meaning import fault_of, placed
 from bus.models import HandledMessage
+from bus.rows import insert_rows
 from bus.services import MAX_BODY, Rejected, quarantine, take_replays
 from claytom_agent.messages import BY_CE_TYPE, decode
 
@@ -207,10 +208,7 @@ def note_handled(messages: Sequence[Message], *, consumer: str) -> set[str]:
         return set()
     before = HandledMessage.objects.filter(consumer=consumer, message_id__in=named)
     known = set(before.values_list("message_id", flat=True))
-    HandledMessage.objects.bulk_create(
-        [HandledMessage(consumer=consumer, message_id=id) for id in named if id not in known],
-        ignore_conflicts=True,
-    )
+    insert_rows((HandledMessage(consumer=consumer, message_id=id) for id in named if id not in known), known=True)
     return known
 
 

@@ -17,6 +17,7 @@ from django.db.models import QuerySet
 from django.utils import timezone
 
 from bus.models import DirectedMessage
+from bus.rows import insert_rows
 from bus.services import MAX_BODY
 from claytom_agent.client import iso
 from claytom_agent.messages import BY_CE_TYPE, MESSAGE_TYPES, ce_type
@@ -62,7 +63,7 @@ def post(*, letters: Iterable[Letter]) -> list[DirectedMessage]:
         raise RuntimeError("A letter is written in its change's own transaction: open atomic() first.")
     now = timezone.now()
     rows = [_row(letter, now) for letter in letters]
-    DirectedMessage.objects.bulk_create(rows, batch_size=500, ignore_conflicts=True)
+    insert_rows(rows, known=True)
     found = DirectedMessage.objects.in_bulk([row.key for row in rows], field_name="key")
     return [found[row.key] for row in rows]
 

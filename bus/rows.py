@@ -6,14 +6,18 @@ arrays, the same costs a fraction, here and at the server.
 """
 
 from collections.abc import Iterable, Sequence
+from datetime import datetime
 from enum import Enum
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, Final, TypeAlias, TypeVar
 
 from django.db import connection, models
 from django.db.models.expressions import DatabaseDefault
 
+from audit.arrays import array
+
 Row = TypeVar("Row", bound=models.Model)
 Column: TypeAlias = "models.Field[Any, Any]"
+WRITTEN_AS_THEY_ARE: Final = frozenset({int, str, bool, datetime, type(None)})
 
 
 def update_rows(rows: Iterable[models.Model], fields: Sequence[str]) -> int:
@@ -33,7 +37,7 @@ def update_rows(rows: Iterable[models.Model], fields: Sequence[str]) -> int:
         f" where t.{_name(key)} = i.{_name(key)}"
     )
     with connection.cursor() as cursor:
-        cursor.execute(statement, [[_value(column, row) for row in written] for column in columns])
+        cursor.execute(statement, [array(_values(column, written)) for column in columns])
         return int(cursor.rowcount)
 
 
@@ -63,7 +67,7 @@ def insert_rows(rows: Iterable[Row], *, known: bool = False) -> list[Row]:
         + (" on conflict do nothing" if known else f" returning {_name(meta.pk)}")
     )
     with connection.cursor() as cursor:
-        cursor.execute(statement, [[_value(column, row) for row in written] for column in columns])
+        cursor.execute(statement, [array(_values(column, written)) for column in columns])
         if not known:
             for row, (number,) in zip(written, cursor.fetchall(), strict=True):
                 row.pk = number
@@ -91,6 +95,13 @@ def _table(row: models.Model) -> str:
     return connection.ops.quote_name(row._meta.db_table)
 
 
-def _value(column: Column, row: models.Model) -> Any:
-    value = column.get_db_prep_save(getattr(row, column.attname), connection)
+def _values(column: Column, rows: Iterable[models.Model]) -> list[Any]:
+    values = [getattr(row, column.attname) for row in rows]
+    if WRITTEN_AS_THEY_ARE.issuperset(map(type, values)) and not isinstance(column, models.JSONField):
+        return values  # what Django would return too, after looking at each
+    return [_value(column, value) for value in values]
+
+
+def _value(column: Column, value: Any) -> Any:
+    value = column.get_db_prep_save(value, connection)
     return value.value if isinstance(value, Enum) else value

@@ -5,6 +5,7 @@ streams. Times are nanoseconds, sizes bytes, as in the JetStream API.
 """
 
 from collections.abc import Iterable
+from functools import lru_cache
 from typing import Any
 
 SECOND = 1_000_000_000
@@ -175,6 +176,7 @@ def consumers(subsidiaries: Iterable[str] = ()) -> list[dict[str, Any]]:
     return [*CONSUMERS, *queues]
 
 
+@lru_cache(maxsize=4096)
 def stream_of(subject: str) -> dict[str, Any] | None:
     """Return the stream that captures `subject`, or None for a subject of core NATS."""
     tokens = subject.split(".")

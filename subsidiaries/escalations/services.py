@@ -17,6 +17,7 @@ from django.utils.translation import gettext as _
 from audit import services as audit
 from bus import mailbox
 from bus import services as bus
+from bus.rows import insert_rows, update_rows
 from claytom_agent.subjects import corporate_topic
 from holding.models import SUBJECT_ROOT, Agent, Unit
 from iam.access.models import User
@@ -87,8 +88,8 @@ def note_raised(*, reports: Sequence[Report]) -> int:
         steps.add((row.pk, report.level))
         new.append(_step_of(row, report))
         acts.append(_climb(row, report, now))
-    Step.objects.bulk_create(new)
-    Escalation.objects.bulk_update(rows.values(), ["level", "state", "taken_by", "taken_at", "due_at"])
+    insert_rows(new)
+    update_rows(rows.values(), ["level", "state", "taken_by", "taken_at", "due_at"])
     audit.record_many(acts=acts)
     return len(new)
 
@@ -104,7 +105,7 @@ def _create(reports: Sequence[Report], units: dict[str, int], now: datetime) -> 
     subjects = {report.agent for report in first.values()}
     seats = dict(Agent.objects.filter(subject__in=subjects).values_list("subject", "seat_id"))
     rows = [_row(one, units[one.unit], seats.get(one.agent), owned, now) for one in first.values()]
-    Escalation.objects.bulk_create(rows, ignore_conflicts=True)
+    insert_rows(rows, known=True)
 
 
 def _row(report: Report, unit: int, seat: int | None, owned: dict[str, Owner], now: datetime) -> Escalation:

@@ -4,23 +4,22 @@ Only reports of hosts with a valid lease come here. Of a division only its lates
 what an earlier one said, the later one may have put right.
 """
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
 from django.db import connection
 
 from audit import services as audit
+from audit.arrays import array
 from subsidiaries.replacement.models import LIVE_STATES, SeatState
 
 ACTOR = "portal/arp"
 # The state is looked at afterwards: statistics from before the agents were live say that nobody is, and a join that
 # begins with nobody took half a minute.
 FIND = """
-    select s.seat_id, s.unit_id, s.generation, i.generation, i.host, i.epoch, i.known, i.beside,
-           seat.external, unit.slug, seat.code, s.state
-      from unnest(%s::bigint[], %s::int[], %s::text[], %s::bigint[], %s::bool[], %s::bool[])
-           as i(seat_id, generation, host, epoch, known, beside)
+    select i.place, s.seat_id, s.unit_id, s.generation, i.generation, seat.external, unit.slug, seat.code, s.state
+      from unnest(%s::bigint[], %s::int[]) with ordinality as i(seat_id, generation, place)
       join replacement_seatstate s on s.seat_id = i.seat_id
       join holding_seat seat on seat.id = s.seat_id
       join holding_unit unit on unit.id = s.unit_id
@@ -50,6 +49,10 @@ class Told:
     known: bool
     live: Sequence[tuple[int, int]]
 
+    def has_later(self, seat: int, generation: int) -> bool:
+        """Whether a later agent of the seat is live beside that one: what a delta does not repeat still holds."""
+        return not self.whole or any(of == seat and later > generation for of, later in self.live)
+
 
 def check(told: Iterable[Told], now: datetime) -> dict[int, int]:
     """Look for seats that have two live agents, and note them; in the transaction that applied the reports.
@@ -57,29 +60,21 @@ def check(told: Iterable[Told], now: datetime) -> dict[int, int]:
     Returns the division of each seat that has none: a whole report lists only an agent before the one that was
     live. Its host is to replace it yet, so that the new one counts as starting.
     """
-    rows = [row for report in told for row in _columns(report)]
+    rows = [(seat, generation, report) for report in told for seat, generation in report.live]
     if not rows:
         return {}
+    seats, generations, reports = zip(*rows, strict=True)
     with connection.cursor() as cursor:
-        cursor.execute(FIND, [*map(list, zip(*rows, strict=True))])
+        cursor.execute(FIND, [array(seats), array(generations)])
         found = [row for *row, state in cursor.fetchall() if state in LIVE_STATES]
     behind = []
-    for seat, unit, generation, other, host, epoch, known, beside, external, slug, code in found:
-        if not (beside or external):
+    for place, seat, unit, generation, other, external, slug, code in found:
+        report = reports[place - 1]
+        if not (external or report.has_later(seat, other)):
             behind.append(seat)
-        elif known or external:
-            _note(seat, unit, generation, other, host, epoch, now, f"seat/{slug}/{code}")
+        elif report.known or external:
+            _note(seat, unit, generation, other, report.host, report.epoch, now, f"seat/{slug}/{code}")
     return _start_again(behind, now)
-
-
-def _columns(report: Told) -> Iterable[tuple[int, int, str, int, bool, bool]]:
-    newest: Mapping[int, int] = {}
-    if report.whole:
-        newest = dict(sorted(report.live))
-    for seat, generation in report.live:
-        # In a delta what is not repeated still holds: the newer agent is live beside this one.
-        beside = not report.whole or newest[seat] > generation
-        yield seat, generation, report.host, report.epoch, report.known, beside
 
 
 def _note(

@@ -17,6 +17,7 @@ from django.db.models import Count, Q
 from django.utils import timezone
 from msgspec import UNSET
 
+from audit.arrays import array
 from bus.fencing import Fenced
 from bus.fencing import report as report_fenced
 from bus.leases import BOOK, Claim
@@ -321,7 +322,7 @@ def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Missed, now: dat
                   and (s.state <> i.state or s.missed <> 0)
                 returning s.seat_id, s.division_id
                 """,
-                [now, *map(list, zip(*rows, strict=True))],
+                [now, *map(array, zip(*rows, strict=True))],
             )
             touched.update(cursor.fetchall())
         if missed.seats or missed.unsure:
@@ -330,11 +331,12 @@ def _apply(listed: Sequence[tuple[int, int, str, int]], missed: Missed, now: dat
                 update replacement_seatstate
                 set missed = least(missed + 1, 100), state = 'unknown',
                     since = case when state <> 'unknown' then %s else since end
-                where (seat_id = any(%s) or (seat_id = any(%s) and state <> 'starting')) and state <> 'retired'
+                where (seat_id = any(%s::bigint[]) or (seat_id = any(%s::bigint[]) and state <> 'starting'))
+                  and state <> 'retired'
                   and not exists (select from holding_seat seat where seat.id = seat_id and seat.external)
                 returning seat_id, division_id
                 """,
-                [now, sorted(missed.seats), sorted(missed.unsure)],
+                [now, array(sorted(missed.seats)), array(sorted(missed.unsure))],
             )
             touched.update(cursor.fetchall())
     return touched
@@ -584,7 +586,7 @@ def note_states(*, reports: Sequence[StateReport]) -> dict[str, list[int]]:
     units = {unit for unit, *_ in rows}
     lock_divisions(division_ids=Division.objects.filter(unit__slug__in=units).values_list("id", flat=True))
     with connection.cursor() as cursor:
-        cursor.execute(STATE_SQL, [sorted(units), timezone.now(), *map(list, zip(*rows, strict=True))])
+        cursor.execute(STATE_SQL, [sorted(units), timezone.now(), *map(array, zip(*rows, strict=True))])
         changed = cursor.fetchall()
     if changed:
         recount(division_ids={division for _, division, _, _ in changed})
