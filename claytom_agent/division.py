@@ -71,6 +71,8 @@ class DivisionTimes:
     """After a change that others wait for, until presence tells it."""
     report: float = 1.5
     """Within which a requested full presence is sent."""
+    hello: float = 0.6
+    """After the first presence, until hello: whoever takes over many divisions reports all their agents first."""
     hello_ceiling: float = 60.0
 
 
@@ -114,6 +116,7 @@ class Division:
         self._brief_day = ""
         self._refused: RefusedManifest | None = None
         self._presences = 0
+        self._told = asyncio.Event()
         self._silent_until = 0.0
         self._stopped = False
 
@@ -258,17 +261,21 @@ class Division:
     def _tell_soon(self) -> None:
         if not self._delta_due:
             self._delta_due = True
-            self._timers.after(self._times.soon, self._presence_delta)
+            self._timers.after(self._times.soon, self._presence_soon)
 
     async def _presence_full(self) -> None:
         await self._publish_presence(full=True)
 
     async def _presence_delta(self) -> None:
-        self._delta_due = False
         await self._publish_presence(full=False)
+
+    async def _presence_soon(self) -> None:
+        if self._delta_due:  # else what was to be told is told: a report, delta or full, went out meanwhile
+            await self._publish_presence(full=False)
 
     async def _publish_presence(self, *, full: bool) -> None:
         roster, now = self.roster, time.monotonic()
+        self._delta_due = False
         if self.manifest is None or now < self._silent_until or not self.acting():
             return
         self._presences += 1
@@ -287,6 +294,7 @@ class Division:
             await self._bus.publish(message.subject, message.body, message.headers)
         except Disconnected:
             return
+        self._told.set()
         roster.changed.clear()
         roster.gone.clear()
 
@@ -400,18 +408,14 @@ class Division:
 
     async def _say_hello(self) -> None:
         """Ask for terms until welcomed. Without an answer the division runs on alone."""
+        await self._told.wait()
+        await asyncio.sleep(random.uniform(0.5, 1.0) * self._times.hello)
         wait = 1.0
-        while True:
-            if self.manifest is not None:
-                retry = await self._hello()
-                if retry is None:
-                    return
-                if retry > 0:
-                    wait = retry
-                await asyncio.sleep(random.uniform(0.5, 1.0) * wait)
-                wait = min(wait * 2, self._times.hello_ceiling)
-            else:
-                await asyncio.sleep(0.2)
+        while (retry := await self._hello()) is not None:
+            if retry > 0:
+                wait = retry
+            await asyncio.sleep(random.uniform(0.5, 1.0) * wait)
+            wait = min(wait * 2, self._times.hello_ceiling)
 
     async def _hello(self) -> float | None:
         """Return None when welcomed, else the seconds that the portal asks to wait (0: no answer)."""

@@ -208,7 +208,7 @@ async def start_host(nats: NatsServer, tmp_path: Path) -> AsyncIterator[StartHos
     async def start(name: str = "h1", **options: Any) -> Host:
         defaults: dict[str, Any] = {
             "policy": RestartPolicy(base=0.02, window=5.0),
-            "division_times": DivisionTimes(manifest=1.0, soon=0.05, report=0.2, hello_ceiling=0.5),
+            "division_times": DivisionTimes(manifest=1.0, soon=0.05, report=0.2, hello=0.05, hello_ceiling=0.5),
             "lease_times": LeaseTimes(settle=0.4, grace=0.6, claim_delay=0.05, cool=3.0),
             "spool_dir": tmp_path / "spool",
         }

@@ -470,6 +470,25 @@ async def test_full_presence_comes_at_acquisition_and_when_asked_and_deltas_betw
     assert full["counts"]["idle"] == 5
 
 
+async def test_what_a_full_presence_tells_is_not_told_again_and_comes_before_hello(
+    portal: Bus, start_host: StartHost
+) -> None:
+    presences = await Presences().follow(portal)
+    told_before_hello: list[int] = []
+
+    async def note(_: Any) -> None:
+        told_before_hello.append(len(presences.all))
+
+    await portal.subscribe("org.claytom.pricing.command.hello", note)
+    settings = {"presence_interval_s": 60, "presence_full_s": 60, "kpi_interval_s": 3600}
+    await put_manifest(portal, "pricing.1", settings=settings)
+    await start_host()
+    await wait_until(lambda: told_before_hello)
+    await asyncio.sleep(0.5)  # ten times the pause before a change is told
+    assert [body["full"] for body in presences.all] == [True]
+    assert told_before_hello[0] == 1
+
+
 async def test_hello_is_repeated_until_welcomed_and_its_terms_apply(portal: Bus, start_host: StartHost) -> None:
     await put_manifest(portal, "pricing.1")
     host = await start_host()
