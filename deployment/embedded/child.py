@@ -1,4 +1,4 @@
-"""Become another program that dies with its parent: ``child.py PARENT SIGNAL IDENTITY COMMAND...``.
+"""Become another program that dies with its parent: ``child.py PARENT SIGNAL IDENTITY NICENESS COMMAND...``.
 
 Run by ``process.spawn`` as a script of its own instead of a ``preexec_fn``, which is not safe in a process
 with threads. It costs about 15 ms and keeps its process id through the final ``exec``.
@@ -7,6 +7,7 @@ The order matters: the kernel forgets the parent-death signal at each change of 
 last, and then the parent is looked at again, because it may have died before.
 """
 
+import contextlib
 import ctypes
 import os
 import pwd
@@ -55,9 +56,17 @@ def die_with_parent(parent: int, death_signal: int) -> None:
         sys.exit("the parent ended before its child began")
 
 
+def yield_to_others(niceness: int) -> None:
+    """Take the processor only as far as others leave it: by process, and by session where Linux groups those."""
+    if niceness:
+        os.nice(niceness)
+        with contextlib.suppress(OSError):
+            Path("/proc/self/autogroup").write_text(str(niceness))
+
+
 def main(arguments: list[str]) -> None:
     """Change identity, bind the life to the parent's, become the command."""
-    parent, death_signal, identity, *command = arguments
+    parent, death_signal, identity, niceness, *command = arguments
     os.umask(0o077)
     if identity == "namespace":
         enter_user_namespace(NOBODY)
@@ -65,6 +74,7 @@ def main(arguments: list[str]) -> None:
         drop_to_nobody()
     for name in (signal.SIGPIPE, signal.SIGINT, signal.SIGTERM, signal.SIGQUIT):
         signal.signal(name, signal.SIG_DFL)  # a shell's `&` ignores SIGINT, Python ignores SIGPIPE
+    yield_to_others(int(niceness))
     die_with_parent(int(parent), int(death_signal))
     os.execvp(command[0], command)  # noqa: S606
 

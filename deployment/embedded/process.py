@@ -10,6 +10,8 @@ from enum import StrEnum
 from pathlib import Path
 
 CHILD = Path(__file__).with_name("child.py")
+PAUSE_S = 0.5
+"""How long a process that ended stays down, the first time."""
 
 
 class Identity(StrEnum):
@@ -28,14 +30,17 @@ def spawn(
     cwd: Path | None = None,
     death_signal: signal.Signals = signal.SIGKILL,
     identity: Identity = Identity.SELF,
+    niceness: int = 0,
 ) -> subprocess.Popen[bytes]:
     """Start ``command`` in a session of its own, its output appended to ``log``.
 
     The child gets ``death_signal`` when the *thread* that called this ends (so says the kernel): call it
     from a thread that lives as long as the child shall, which is the main thread everywhere here.
+    ``niceness`` (0-19) is how far it gives way to others.
     """
     log.parent.mkdir(parents=True, exist_ok=True)
-    shim = [sys.executable, "-I", "-S", str(CHILD), str(os.getpid()), str(int(death_signal)), identity]
+    shim = [sys.executable, "-I", "-S", str(CHILD)]
+    shim += [str(os.getpid()), str(int(death_signal)), identity, str(niceness)]
     with log.open("ab", buffering=0) as output:
         return subprocess.Popen(
             [*shim, *(os.fspath(part) for part in command)],

@@ -10,7 +10,7 @@ from pathlib import Path
 from bus.credentials.logins import directory_of, portal_file
 from deployment.embedded.environment import REPOSITORY
 from deployment.embedded.ports import LOOPBACK, Reservation
-from deployment.embedded.process import spawn
+from deployment.embedded.process import PAUSE_S, spawn
 
 PROCESSES = ("web", "live", "worker", "beat", "bus", "ingest", "host")
 """The process list; `host` may run many times."""
@@ -27,6 +27,10 @@ NOT_FOR_HOSTS = (
     "ADMIN_",
 )
 """Prefixes of variables that an agent host must not know: it has no database access."""
+STANDBY_PAUSE_S = 2.0
+"""Of a host beside others: first they take its divisions, and need the processor that its start would take."""
+BACKGROUND = 5
+"""Niceness of what may wait: the cycles that a beat orders look at all units at once, every ten seconds."""
 
 
 @dataclass
@@ -39,6 +43,8 @@ class Program:
     logs: Path
     reservation: Reservation | None = None
     stop_signal: signal.Signals = signal.SIGTERM
+    pause_s: float = PAUSE_S
+    niceness: int = 0
     process: subprocess.Popen[bytes] | None = field(default=None, init=False)
 
     @property
@@ -54,7 +60,12 @@ class Program:
     def start(self) -> subprocess.Popen[bytes]:
         """Start it; it ends when the supervisor does."""
         self.process = spawn(
-            self.command, log=self.log, env=self.env, cwd=REPOSITORY, death_signal=self.stop_signal
+            self.command,
+            log=self.log,
+            env=self.env,
+            cwd=REPOSITORY,
+            death_signal=self.stop_signal,
+            niceness=self.niceness,
         )
         return self.process
 
@@ -87,12 +98,13 @@ def programs(
         keys = env.get("NATS_KEYS")
         return {**env, "NATS_CREDS": str(portal_file(directory_of(Path(keys)), kind))} if keys else dict(env)
 
+    pause_s = PAUSE_S if hosts == 1 else STANDBY_PAUSE_S
     return [
-        *(Program(name, [*host, "--id", name], for_hosts, logs) for name in host_names(hosts)),
+        *(Program(name, [*host, "--id", name], for_hosts, logs, pause_s=pause_s) for name in host_names(hosts)),
         Program("ingest", [*MANAGE, "ingest"], {**login("ingest"), "DATABASE_ROLE": "ingest"}, logs),
         Program("bus", [*MANAGE, "bus"], login("bus"), logs),
         Program("web", granian("wsgi", "config.wsgi:application", web.port), login("web"), logs, web),
-        Program("worker", worker, login("worker"), logs),
+        Program("worker", worker, login("worker"), logs, niceness=BACKGROUND),
         Program("live", granian("asgi", "config.asgi:application", live.port), login("web"), logs, live),
         Program("beat", [*celery, "beat", "--loglevel", "INFO", "--pidfile", ""], login("worker"), logs),
     ]

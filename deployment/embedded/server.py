@@ -9,7 +9,7 @@ from typing import ClassVar
 
 from deployment.embedded.errors import EmbeddedError
 from deployment.embedded.ports import Reservation
-from deployment.embedded.process import Identity, spawn, stop, tail
+from deployment.embedded.process import PAUSE_S, Identity, spawn, stop, tail
 from deployment.embedded.secrets import Credentials
 
 
@@ -43,6 +43,7 @@ class Server(ABC):
         self.durable = durable
         self.identity = Identity.SELF
         self.process: subprocess.Popen[bytes] | None = None
+        self.pause_s = PAUSE_S
 
     @abstractmethod
     def prepare(self) -> None:

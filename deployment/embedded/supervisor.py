@@ -37,6 +37,10 @@ class Child(Protocol):
         """What asks it to end."""
 
     @property
+    def pause_s(self) -> float:
+        """How long it stays down when it ends for the first time."""
+
+    @property
     def process(self) -> subprocess.Popen[bytes] | None:
         """The process; None before the first start."""
 
@@ -52,19 +56,18 @@ class Stopped(Exception):  # noqa: N818 - a request, not an error
 
 
 class Backoff:
-    """Pauses before restarts: 0.5 s, doubled up to 30 s, from the beginning after a minute of health."""
+    """Pauses before restarts: doubled from the first up to 30 s, from the beginning after a minute of health."""
 
-    FIRST = 0.5
     MOST = 30.0
     HEALTHY = 60.0
 
-    def __init__(self) -> None:
-        self._pause = self.FIRST
+    def __init__(self, first: float) -> None:
+        self._first = self._pause = first
 
     def after(self, ran: float) -> float:
         """The pause after a process that ran for ``ran`` seconds."""
         if ran >= self.HEALTHY:
-            self._pause = self.FIRST
+            self._pause = self._first
         pause = self._pause
         self._pause = min(pause * 2, self.MOST)
         return pause
@@ -75,7 +78,7 @@ class Kept:
 
     def __init__(self, child: Child) -> None:
         self.child = child
-        self.backoff = Backoff()
+        self.backoff = Backoff(child.pause_s)
         self.started = time.monotonic()
         self.due: float | None = None
         self.restarts = 0

@@ -1,6 +1,7 @@
 """What is told in several places says the same: compose.yaml, .env.example, nats.conf, the supervisor."""
 
 import json
+import os
 import re
 import subprocess
 import sys
@@ -24,18 +25,36 @@ def services() -> dict[str, Any]:
     return content["services"]  # type: ignore[no-any-return]
 
 
-@pytest.fixture(scope="module")
-def started() -> dict[str, Program]:
+def started_with(hosts: int, logs: Path = Path()) -> dict[str, Program]:
     web, live = reserve(), reserve()
     env = {"SECRET_KEY": "x", "DATABASE_URL": "x", "REDIS_URL": "x", "NATS_URL": "x", "NATS_HOST_URL": "y"}
-    found = programs(env=env, logs=Path(), web=web, live=live, hosts=1, chaos=False)
+    found = programs(env=env, logs=logs, web=web, live=live, hosts=hosts, chaos=False)
     web.release()
     live.release()
     return {program.name: program for program in found}
 
 
+@pytest.fixture(scope="module")
+def started() -> dict[str, Program]:
+    return started_with(hosts=1)
+
+
 def test_the_supervisor_starts_the_process_list(started: dict[str, Program]) -> None:
     assert set(started) == set(PROCESSES)
+
+
+def test_a_host_that_dies_leaves_the_processor_to_those_that_take_over(started: dict[str, Program]) -> None:
+    both = started_with(hosts=2)
+    assert [both[name].pause_s for name in ("host-1", "host-2", "bus")] == [2.0, 2.0, 0.5]
+    assert started["host"].pause_s == 0.5  # nobody takes over from a single one
+
+
+def test_what_may_wait_gives_way_to_others(started: dict[str, Program], tmp_path: Path) -> None:
+    assert {name for name, program in started.items() if program.niceness} == {"worker"}
+    worker = started_with(1, tmp_path)["worker"]
+    worker.command = [sys.executable, "-c", "import os; print(os.nice(0))"]
+    assert worker.start().wait(timeout=10) == 0
+    assert int(worker.log.read_text()) == min(19, os.nice(0) + worker.niceness)
 
 
 def test_compose_has_the_same_process_list(services: dict[str, Any]) -> None:

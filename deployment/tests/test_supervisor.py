@@ -235,7 +235,7 @@ def test_a_process_that_keeps_dying_is_started_ever_more_slowly(light: Running) 
 
 
 def test_back_off_doubles_to_thirty_seconds_and_forgets_after_a_minute_of_health() -> None:
-    backoff = Backoff()
+    backoff = Backoff(0.5)
     assert [backoff.after(0) for _ in range(8)] == [0.5, 1, 2, 4, 8, 16, 30, 30]
     assert backoff.after(61) == 0.5
 
