@@ -30,7 +30,10 @@ def array(values: Iterable[Any]) -> Any:
         listed = [AS_TEXT[kind](value) if type(value) is kind else value for value in listed]
     if not PLAIN.issuperset(map(type, listed)):
         return listed
-    text = msgspec.json.encode(listed)
+    try:
+        text = msgspec.json.encode(listed)
+    except OverflowError:  # a number beyond 64 bits: the database says what it thinks of it
+        return listed
     if b"\\" in text.replace(b"\\\\", b"").replace(b'\\"', b""):
         return listed  # what else JSON escapes, PostgreSQL reads in another way
     return "{" + text[1:-1].decode() + "}"

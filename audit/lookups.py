@@ -16,6 +16,7 @@ from audit.arrays import array
 
 FEW: Final = 8
 ARRAYS: Final = {int: "bigint", str: "text"}
+LEAST, MOST = -(2**63), 2**63 - 1
 
 
 class _AsArray(In):
@@ -26,6 +27,8 @@ class _AsArray(In):
         placeholder, values = super().process_rhs(compiler, connection)
         kinds = set(map(type, values)) if self.rhs_is_direct_value() and len(values) > FEW else set()
         kind = ARRAYS.get(kinds.pop()) if len(kinds) == 1 else None
+        if kind == "bigint" and any(not LEAST <= int(value) <= MOST for value in values):
+            kind = None  # whoever asks for a number that no column can hold finds nothing, as ever
         return (f"%s::{kind}[]", (array(values),)) if kind else (placeholder, values)
 
     def get_rhs_op(self, connection: BaseDatabaseWrapper, rhs: str) -> str:

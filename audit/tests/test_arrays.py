@@ -43,6 +43,7 @@ def through(kind: str, values: Sequence[Any]) -> list[Any]:
         ("bytea", [b"", b"\x00\xff\\x41", None, b'{"a":"\\""}']),
         ("float8", [1.5, -0.1, None]),
         ("numeric", [Decimal("1.10"), Decimal("-3")]),
+        ("numeric", [2**64, -(2**70)]),
     ],
 )
 def test_values_are_read_as_they_were(kind: str, values: list[Any]) -> None:
